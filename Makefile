@@ -1,0 +1,26 @@
+# Two commands:  make lab   opens the lessons in JupyterLab       make test   runs every test and every cell
+# Both set up .venv by themselves. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
+
+PYTHON ?= python3
+LAB_ARGS ?=
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: lab test clean
+
+lab: $(READY)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) notebooks/01_what_is_it.ipynb
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+$(READY): requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+	"Python %d.%d: this project wants 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	$(BIN)/python check_setup.py
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache
