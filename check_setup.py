@@ -16,10 +16,10 @@ LINUX_LIBRARIES = "sudo apt-get install libgl1 libglib2.0-0"
 
 
 def pinned():
-    """{package: version} out of requirements.txt, as far as it is pinned for every Python."""
+    """{package: version} out of requirements.txt, of the packages with one version for every Python."""
     lines = (Path(__file__).resolve().parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0]]
-    return {name: version for name, version in pairs if ";" not in version}
+    pins = [line.split("#")[0].strip() for line in lines]
+    return dict(pin.split("==") for pin in pins if "==" in pin and ";" not in pin)
 
 
 def version_of(package):

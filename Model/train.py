@@ -9,8 +9,9 @@ The same seed on the same machine and number of threads gives the same network.
 
 The recipe, in one paragraph: a residual network of 1.9 million parameters; the votes of the ten taggers
 as soft targets (cross-entropy with a distribution, Barsoum et al. 2016, arXiv 1608.01041); faces shifted,
-turned, scaled, mirrored, dimmed and partly hidden at random; SGD with Nesterov momentum, one cosine with
-a warm-up; an exponential moving average of the weights, which is what ships.
+turned, scaled, mirrored, dimmed and partly hidden at random; SGD with Nesterov momentum, its rate falling
+along a cosine twice, the second time from a lower peak and with milder changes (warm restart, Loshchilov
+and Hutter 2017, arXiv 1608.03983); a moving average of the weights, which is what ships.
 """
 import argparse
 import copy
@@ -35,10 +36,9 @@ HERE = Path(__file__).resolve().parent
 SIDE = 64                      # pixels; the interface of emotion-ferplus-8.onnx
 INPUT, OUTPUT = "Input3", "Plus692_Output_0"    # its input and output names
 
-EPOCHS = 24
+CYCLES = ((24, 0.1, 1.0), (12, 0.05, 0.7))   # epochs, peak learning rate, strength of the changes below
 BATCH = 128
-PEAK_RATE = 0.1                # learning rate after the warm-up
-WARM_UP = 1.0                  # epochs
+WARM_UP = 1.0                  # epochs, at the start of each cycle
 WEIGHT_DECAY = 5e-4            # on convolution and linear weights only
 DROPOUT = 0.3                  # before the last layer
 EMA_DECAY = 0.998              # per step: an average over about the last two epochs
@@ -98,15 +98,15 @@ class ExpressionNet(nn.Module):
         return self.last(self.dropout(x))
 
 
-def augment(faces, rng):
+def augment(faces, rng, strength=1.0):
     """(N, 48, 48) uint8 faces to (N, 1, 64, 64) float32 in 0..255, each changed at random.
 
-    Turning, scaling, shifting, mirroring and the enlargement to 64 are one bilinear lookup.
+    `strength` (0..1) scales every change but the mirroring. Turning, scaling, shifting, mirroring and the enlargement to 64 are one bilinear lookup.
     """
     n = len(faces)
 
-    def uniform(*shape):                     # -1..1
-        return torch.rand(*shape, generator=rng) * 2 - 1
+    def uniform(*shape):                     # -strength..strength
+        return (torch.rand(*shape, generator=rng) * 2 - 1) * strength
 
     angle = uniform(n) * math.radians(ROTATE)
     across = 1 / (1 + uniform(n) * SCALE)
@@ -124,7 +124,7 @@ def augment(faces, rng):
     x = (x - mean) * (1 + uniform(n, 1, 1, 1) * CONTRAST) + mean + uniform(n, 1, 1, 1) * BRIGHTNESS * 255
     x = x.clamp(0, 255)
 
-    hidden = (torch.rand(n, generator=rng) < ERASE).nonzero()[:, 0].tolist()
+    hidden = (torch.rand(n, generator=rng) < ERASE * strength).nonzero()[:, 0].tolist()
     sizes = torch.randint(8, 29, (n, 2), generator=rng).tolist()
     corners = torch.rand(n, 2, generator=rng).tolist()
     greys = (torch.rand(n, generator=rng) * 255).tolist()
@@ -150,11 +150,16 @@ def accuracy(net, faces, labels):
     return (guesses == labels).float().mean().item()
 
 
-def learning_rate(step, steps, warm_up):
-    """Rises in a line to PEAK_RATE, then falls to 0 along half a cosine."""
-    if step < warm_up:
-        return PEAK_RATE * (step + 1) / warm_up
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+def learning_rate(epoch, cycles):
+    """(rate, strength) at a moment, in epochs with a fraction: up in a line, then down along half a cosine."""
+    for length, peak, strength in cycles:
+        if epoch < length:
+            break
+        epoch -= length
+    warm_up = min(WARM_UP, length / 2)
+    if epoch < warm_up:
+        return peak * (epoch + 0.01) / warm_up, strength
+    return peak * 0.5 * (1 + math.cos(math.pi * (epoch - warm_up) / (length - warm_up))), strength
 
 
 def save_safely(write, path):
@@ -209,12 +214,14 @@ def main():
     parser.add_argument("--data", required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--out", type=Path, default=HERE / "emotion-ferplus-small.onnx")
     parser.add_argument("--run", type=Path, default=HERE / "runs" / "small", help="folder of checkpoint and log")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--epochs", type=int, help="one short cycle of so many epochs, to try things out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     args = parser.parse_args()
-    if args.epochs < 1:
+    if args.epochs is not None and args.epochs < 1:
         parser.error("--epochs must be 1 or more")
+    cycles = [list(cycle) for cycle in CYCLES] if args.epochs is None else [[args.epochs, *CYCLES[0][1:]]]
+    epochs = sum(length for length, _, _ in cycles)
     if args.threads:
         torch.set_num_threads(args.threads)
 
@@ -234,11 +241,11 @@ def main():
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
-        lr=PEAK_RATE, momentum=0.9, nesterov=True)
+        lr=cycles[0][1], momentum=0.9, nesterov=True)
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {torch.get_num_threads()} threads")
 
     checkpoint = args.run / "checkpoint.pt"
-    settings = {"epochs": args.epochs, "seed": args.seed}
+    settings = {"cycles": cycles, "seed": args.seed}
     start = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -251,25 +258,25 @@ def main():
         print(f"going on after epoch {start}")
 
     steps_an_epoch = len(faces) // BATCH
-    steps, warm_up = args.epochs * steps_an_epoch, WARM_UP * steps_an_epoch
-    for epoch in range(start, args.epochs):
+    for epoch in range(start, epochs):
         began, total = time.perf_counter(), 0.0
         rng = torch.Generator().manual_seed(args.seed * 1000 + epoch)
         torch.manual_seed(args.seed * 1000 + epoch)      # dropout, so that a resumed run is the same run
         order = torch.randperm(len(faces), generator=rng)
         net.train()
-        for batch in tqdm(range(steps_an_epoch), desc=f"epoch {epoch + 1}/{args.epochs}", mininterval=5):
-            step = epoch * steps_an_epoch + batch
+        for batch in tqdm(range(steps_an_epoch), desc=f"epoch {epoch + 1}/{epochs}", mininterval=5):
+            rate, strength = learning_rate(epoch + batch / steps_an_epoch, cycles)
             chosen = order[batch * BATCH:(batch + 1) * BATCH]
-            x = augment(faces[chosen], rng).contiguous(memory_format=torch.channels_last)
+            x = augment(faces[chosen], rng, strength).contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(net(x), targets[chosen])
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, steps, warm_up)
+                group["lr"] = rate
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.item()
             with torch.no_grad():
+                step = epoch * steps_an_epoch + batch
                 decay = min(EMA_DECAY, (1 + step) / (10 + step))
                 for mean, now in zip(average.state_dict().values(), net.state_dict().values()):
                     if mean.is_floating_point():
