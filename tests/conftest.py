@@ -1,0 +1,65 @@
+"""Shared by the tests: the project's folder on the path, its pictures, and networks built for one purpose."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "Model")]
+
+import cv2  # noqa: E402
+
+cv2.setNumThreads(1)     # the same answers, to the last digit, on any number of cores
+
+import helpers  # noqa: E402
+
+STILLS = ("grace_hopper", "astronaut", "obama", "clip_sad", "clip_doubtful", "clip_happy", "four_people")
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """No test sees the network that another one loaded."""
+    before = helpers._network
+    helpers._network = None
+    yield
+    helpers._network = before
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """{name: picture} of Media/; tests copy what they change."""
+    images = {name: helpers.read_image(ROOT / "Media" / f"{name}.jpg") for name in STILLS}
+    for image in images.values():
+        image.setflags(write=False)
+    return images
+
+
+def write_network(path, weight, bias, batch=1, side=64, channels=1):
+    """An ONNX file: flatten to a constant shape, one matrix, as the original ends; returns its path."""
+    inputs = helper.make_tensor_value_info("Input3", TensorProto.FLOAT, [batch, channels, side, side])
+    output = helper.make_tensor_value_info("Plus692_Output_0", TensorProto.FLOAT, [batch, len(bias)])
+    rows = batch if isinstance(batch, int) else -1
+    nodes = [helper.make_node("Reshape", ["Input3", "shape"], ["flat"]),
+             helper.make_node("MatMul", ["flat", "weight"], ["product"]),
+             helper.make_node("Add", ["product", "bias"], ["Plus692_Output_0"])]
+    constants = [numpy_helper.from_array(np.array([rows, channels * side * side], np.int64), "shape"),
+                 numpy_helper.from_array(np.asarray(weight, np.float32), "weight"),
+                 numpy_helper.from_array(np.asarray(bias, np.float32), "bias")]
+    graph = helper.make_graph(nodes, "test", [inputs], [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=3)
+    for constant in constants:       # IR 3 lists the constants among the inputs
+        graph.input.append(helper.make_tensor_value_info(constant.name, constant.data_type, list(constant.dims)))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def network_saying(tmp_path):
+    """A function: eight (or more) scores to an ONNX file that gives them for every picture."""
+    def build(scores, **options):
+        size = options.get("channels", 1) * options.get("side", 64) ** 2
+        return write_network(tmp_path / "saying.onnx", np.zeros((size, len(scores))), scores, **options)
+    return build

@@ -1,0 +1,181 @@
+"""Model/: the votes become the right labels, the two tables are joined row by row, the report counts right."""
+import csv
+import json
+import subprocess
+import sys
+
+import evaluate
+import ferplus
+import helpers
+import numpy as np
+import prepare
+import pytest
+from conftest import ROOT
+
+
+def votes(**counts):
+    return [counts.get(name, 0) for name in ferplus.VOTE_COLUMNS]
+
+
+# ------------------------------------------------------------------ label rules
+
+@pytest.mark.parametrize("row, label", [
+    (votes(Happy=10), 1), (votes(Neutral=6, Sad=4), 0), (votes(Neutral=5, Sad=5), -1),
+    (votes(Neutral=4, Sad=1, Anger=3, Disgust=2), -1),
+    (votes(Fear=3, Surprise=2, Sad=1, Anger=1, Happy=1, Neutral=1, Disgust=1), 6),     # lone votes fall
+    (votes(Unknown=6, Happy=4), -1), (votes(NotAFace=10), -1), (votes(Happy=5, Unknown=5), -1),
+    (votes(**dict.fromkeys(ferplus.EMOTIONS, 1)), -1), (votes(), -1)])
+def test_the_majority_rule(row, label):
+    assert ferplus.majority_labels(np.array([row], np.uint8)).tolist() == [label]
+
+
+def test_soft_targets():
+    rows = np.array([votes(Neutral=6, Sad=3, Happy=1), votes(Unknown=8, Sad=2), votes(Happy=2, Sad=2, Unknown=2)], np.uint8)
+    targets, keep = ferplus.soft_targets(rows)
+    assert keep.tolist() == [True, False, True]
+    assert np.allclose(targets[0], [2 / 3, 0, 0, 1 / 3, 0, 0, 0, 0])
+    assert targets[1].sum() == 0 and np.allclose(targets[2][[1, 3]], 0.5)
+
+
+def test_one_list_of_labels():
+    assert ferplus.EMOTIONS is helpers.EMOTIONS
+
+
+# ------------------------------------------------------------------ prepare.py
+
+def tables(folder, change=lambda faces, votes: None):
+    """Ten faces of one grey each (20, 40, ...), rows 5 and 6 nameless, row 8 without a picture."""
+    faces = [{"emotion": 0, "pixels": " ".join([str(20 * (i + 1))] * 2304),
+              "Usage": "Training" if i < 6 else "PublicTest" if i < 9 else "PrivateTest"} for i in range(10)]
+    rows = [{"Usage": face["Usage"], "Image name": f"fer{i:07}.png", **dict.fromkeys(prepare.VOTES, 0), "sadness": i}
+            for i, face in enumerate(faces)]
+    rows[4]["Image name"] = rows[5]["Image name"] = ""
+    faces[7]["pixels"] = ""
+    change(faces, rows)
+    for name, table in (("fer2013.csv", faces), ("fer2013new.csv", rows)):
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+
+
+def run_prepare(folder, *options):
+    arguments = options or ("--fer2013", str(folder / "fer2013.csv"), "--ferplus", str(folder / "fer2013new.csv"))
+    return subprocess.run([sys.executable, str(ROOT / "Model" / "prepare.py"), *arguments, "--out", str(folder / "out")],
+                          capture_output=True, text=True)
+
+
+def test_each_face_keeps_its_own_votes(tmp_path):
+    tables(tmp_path)
+    done = run_prepare(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no image name: 2" in done.stdout and "no picture: 1" in done.stdout
+    kept = {}
+    for split in ("train", "valid", "test"):
+        images, counts = ferplus.load_split(tmp_path / "out", split)
+        kept[split] = [(int(image[0, 0]) // 20 - 1, int(row[3])) for image, row in zip(images, counts)]
+        assert all(np.ptp(image) == 0 for image in images)
+    assert kept == {"train": [(i, i) for i in (0, 1, 2, 3)], "valid": [(6, 6), (8, 8)], "test": [(9, 9)]}
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda faces, rows: rows.pop(), "10 faces, 9 rows"),
+    (lambda faces, rows: rows.insert(0, rows.pop()), "row 1 is 'Training'"),
+    (lambda faces, rows: faces[2].update(pixels="1 2 3"), "row 3"),
+    (lambda faces, rows: faces[2].update(pixels="a b"), "row 3"),
+    (lambda faces, rows: faces[2].update(pixels=" ".join(["256"] * 2304)), "row 3"),
+    (lambda faces, rows: rows[2].update(anger="x"), "row 3"),
+    (lambda faces, rows: [row.pop("NF") for row in rows], "NF")])
+def test_tables_that_do_not_fit_stop_the_script(change, words, tmp_path):
+    tables(tmp_path, change)
+    done = run_prepare(tmp_path)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_swapped_and_missing_tables(tmp_path):
+    tables(tmp_path)
+    new, old = str(tmp_path / "fer2013new.csv"), str(tmp_path / "fer2013.csv")
+    assert "swapped" in run_prepare(tmp_path, "--fer2013", new, "--ferplus", old).stderr
+    assert "no table at" in run_prepare(tmp_path, "--fer2013", old, "--ferplus", "gone.csv").stderr
+
+
+# ------------------------------------------------------------------ evaluate.py
+
+def test_the_report_counts():
+    result = evaluate.report(np.array([0, 0, 0, 1, 1, 7]), np.array([0, 0, 3, 1, 0, 7]))
+    assert result["accuracy"] == 4 / 6 and result["recall"]["Neutral"] == 2 / 3 and result["recall"]["Fear"] is None
+    assert result["mean_recall"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert result["confusion"][0][3] == 1 and result["confusion"][1][0] == 1 and result["counts"]["Contempt"] == 1
+
+
+def test_evaluate_runs_as_documented(tmp_path, network_saying):
+    """A network that always says Sad, on four faces of which two are sad by majority and one by nobody."""
+    rows = [votes(Sad=9), votes(Sad=6, Happy=4), votes(Happy=10), votes(Sad=5, Happy=5)]
+    np.savez(tmp_path / "ferplus_valid.npz", images=np.zeros((4, 48, 48), np.uint8), votes=np.array(rows, np.uint8),
+             names=np.array(list("abcd")))
+    model = network_saying([0, 0, 0, 5, 0, 0, 0, 0], batch="N")
+    done = subprocess.run([sys.executable, str(ROOT / "Model" / "evaluate.py"), "--data", str(tmp_path), "--split", "valid",
+                           "--json", str(tmp_path / "out.json"), str(model)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["faces"] == 3 and result["accuracy"] == 2 / 3 and result["recall"]["Sad"] == 1
+    assert result["recall"]["Happy"] == 0 and result["recall"]["Fear"] is None and result["ms_per_face"] > 0
+    assert "accuracy 66.67%" in done.stdout
+
+
+@pytest.mark.parametrize("arrays, words", [
+    ({"images": np.zeros((2, 48, 48), np.uint8)}, "lacks"),
+    ({"images": np.zeros((2, 64, 64), np.uint8), "votes": np.zeros((2, 10), np.uint8)}, "images are"),
+    ({"images": np.zeros((2, 48, 48), np.uint8), "votes": np.zeros((3, 10), np.uint8)}, "votes are")])
+def test_splits_that_do_not_fit(arrays, words, tmp_path):
+    np.savez(tmp_path / "ferplus_valid.npz", **arrays)
+    with pytest.raises(ValueError, match=words):
+        ferplus.load_split(tmp_path, "valid")
+    with pytest.raises(FileNotFoundError, match="prepare.py"):
+        ferplus.load_split(tmp_path, "test")
+
+
+# ------------------------------------------------------------------ train.py, where torch is installed
+
+def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    import train
+    rng = np.random.default_rng(0)
+    rows = np.zeros((256, 10), np.uint8)
+    rows[np.arange(256), rng.integers(0, 8, 256)] = 10
+    for split in ("train", "valid"):
+        np.savez(tmp_path / f"ferplus_{split}.npz", images=rng.integers(0, 256, (256, 48, 48)).astype(np.uint8), votes=rows)
+
+    def run(name, epochs=2):
+        sys.argv = ["train.py", "--data", str(tmp_path), "--run", str(tmp_path / name), "--epochs", str(epochs),
+                    "--out", str(tmp_path / f"{name}.onnx")]
+        train.main()
+
+    run("whole")
+    saved = train.save_safely
+    with pytest.MonkeyPatch.context() as patch:      # stopped right after the first checkpoint
+        def stop_after(write, path):
+            saved(write, path)
+            raise KeyboardInterrupt
+        patch.setattr(train, "save_safely", stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            run("halves")
+    assert not (tmp_path / "halves.onnx").exists()
+    run("halves")
+    blob = np.linspace(0, 255, 4096, dtype=np.float32).reshape(1, 1, 64, 64)
+    whole, halves = (helpers.forward(helpers.load_network(tmp_path / f"{n}.onnx"), blob) for n in ("whole", "halves"))
+    assert np.abs(whole - halves).max() < 1e-4
+    assert torch.load(tmp_path / "halves" / "checkpoint.pt", weights_only=True)["epoch"] == 2
+
+
+def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    import train
+    net = train.ExpressionNet()
+    (tmp_path / "kept.onnx").write_bytes(b"before")
+    real = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda n, *a, **k: real(train.ExpressionNet().eval(), *a, **k))
+    with pytest.raises(RuntimeError, match="differ"):
+        train.export(net, tmp_path / "kept.onnx")
+    assert (tmp_path / "kept.onnx").read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,250 @@
+"""The network's file, its interface, scores and probabilities; the data that come out at the end."""
+import hashlib
+import json
+
+import cv2
+import helpers
+import matplotlib.pyplot as plt
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT, write_network
+
+CARD = (ROOT / "Model" / "README.md").read_text(encoding="utf-8")
+LABELS = {"grace_hopper": ["Neutral"], "astronaut": ["Happy"], "obama": ["Happy"], "clip_sad": ["Sad"],
+          "clip_happy": ["Happy"], "four_people": ["Neutral", "Happy", "Happy", "Happy"]}
+
+
+# ------------------------------------------------------------------ the shipped file
+
+def test_the_file_is_the_one_on_the_card():
+    data = helpers.MODEL.read_bytes()
+    assert hashlib.sha256(data).hexdigest() in CARD and f"{len(data):,} bytes" in CARD
+
+
+def test_interface_names_and_shapes():
+    graph = onnx.load(helpers.MODEL).graph
+    (inputs,), (output,) = graph.input, graph.output
+    dims = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (inputs, output)]
+    assert (inputs.name, output.name, *dims) == ("Input3", "Plus692_Output_0", ["N", 1, 64, 64], ["N", 8])
+
+
+def test_the_stored_input_gives_the_stored_scores():
+    stored = json.loads((ROOT / "Model" / "check.json").read_text())
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.float32), (64, 1))[None, None]
+    assert np.abs(helpers.forward(helpers.load_network(), ramp)[0] - stored["scores_of_a_ramp"]).max() < 1e-3
+
+
+def test_the_order_of_the_labels():
+    assert helpers.EMOTIONS == ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt")
+    assert ", ".join(helpers.EMOTIONS) in CARD
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_on_the_pictures_of_media(name, pictures):
+    helpers.init_emotion()
+    assert [face["label"] for face in helpers.detect_emotions(pictures[name])] == LABELS[name]
+
+
+def test_the_figures_on_the_card_are_those_of_the_evaluation():
+    result = json.loads((ROOT / "Model" / "valid.json").read_text())
+    assert f"{result['accuracy']:.2%}" in CARD and f"{result['mean_recall']:.2%}" in CARD
+    for name, recall in result["recall"].items():
+        assert f"| {name} | {result['counts'][name]} | {recall:.1%} |" in CARD
+    assert result["accuracy"] == np.trace(result["confusion"]) / result["faces"]
+
+
+# ------------------------------------------------------------------ loading
+
+def test_a_network_that_is_none(tmp_path):
+    whole = helpers.MODEL.read_bytes()
+    for name, data, words in [
+            ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 35040571\n", "Git LFS pointer"),
+            ("page.onnx", b"\n <!DOCTYPE html><html>", "web page"), ("empty.onnx", b"", "empty file"),
+            ("half.onnx", whole[:len(whole) // 2], "no whole ONNX file"), ("short.onnx", whole[:-1], "no whole ONNX file"),
+            ("zeros.onnx", bytes(1000), "ONNX file|another network")]:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=words):
+            helpers.init_emotion(tmp_path / name)
+    with pytest.raises(ValueError, match="is a folder"):
+        helpers.init_emotion(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no network at .*gone.onnx"):
+        helpers.init_emotion(tmp_path / "gone.onnx")
+    with pytest.raises(TypeError, match="not None"):
+        helpers.init_emotion(None)
+
+
+def test_seven_outputs_are_refused_with_both_numbers(network_saying):
+    with pytest.raises(ValueError, match="7 scores.*8 expressions"):
+        helpers.init_emotion(network_saying([0] * 7))
+
+
+@pytest.mark.parametrize("options", [{"side": 48}, {"channels": 3}])
+def test_another_input_shape_is_refused(options, network_saying):
+    with pytest.raises(ValueError, match="does not take an input|gives 24 scores|gives"):
+        helpers.init_emotion(network_saying([0] * 8, **options))
+
+
+def test_a_failed_init_keeps_the_network_that_works(tmp_path, pictures):
+    helpers.init_emotion()
+    with pytest.raises(FileNotFoundError):
+        helpers.init_emotion(tmp_path / "gone.onnx")
+    assert helpers.detect_emotions(pictures["obama"])[0]["label"] == "Happy"
+
+
+def test_emotion_before_init_emotion(pictures):
+    for function in (helpers.emotion, helpers.detect_emotions):
+        with pytest.raises(RuntimeError, match=r"call init_emotion\(\) once"):
+            function(pictures["obama"])
+
+
+# ------------------------------------------------------------------ forward
+
+def test_a_batch_gives_what_single_faces_give(pictures):
+    net = helpers.load_network()
+    image = pictures["four_people"]
+    blobs = [helpers.preprocess(helpers.crop_face(image, face["box"])) for face in helpers.detect_faces(image)]
+    single = np.concatenate([helpers.forward(net, blob) for blob in blobs])
+    together = helpers.forward(net, blobs)
+    assert together.shape == (4, 8) and together.dtype == np.float32
+    assert np.abs(together - single).max() < 1e-4
+    assert np.abs(helpers.forward(net, blobs[:1]) - single[:1]).max() < 1e-4     # back to one
+
+
+def test_a_network_whose_batch_is_fixed_at_one(tmp_path):
+    """The original's form: batch 1, constant Reshape. The rows must be those of single passes."""
+    rng = np.random.default_rng(0)
+    path = write_network(tmp_path / "fixed.onnx", rng.normal(0, 1e-3, (4096, 8)), rng.normal(size=8), batch=1)
+    net = helpers.load_network(path)
+    faces = rng.uniform(0, 255, (3, 1, 64, 64)).astype(np.float32)
+    single = np.concatenate([helpers.forward(net, face[None]) for face in faces])
+    assert helpers.forward(net, faces).shape == (3, 8)
+    assert np.abs(helpers.forward(net, faces) - single).max() < 1e-4
+    assert np.ptp(single, axis=0).max() > 0.01       # the three rows do differ
+
+
+def test_no_faces_no_scores():
+    assert helpers.forward(helpers.load_network(), []).shape == (0, 8)
+
+
+@pytest.mark.parametrize("faces, words", [
+    (np.zeros((1, 3, 64, 64), np.float32), "1, 3, 64, 64"), (np.zeros((64, 64), np.float32), "64, 64"),
+    (np.zeros((1, 1, 48, 48), np.float32), "48"), (np.zeros((1, 1, 64, 64), np.uint8), "uint8"), (None, "None"),
+    (np.full((1, 1, 64, 64), np.nan, np.float32), "NaN"), (np.full((1, 1, 64, 64), 300, np.float32), "0..255"),
+    (np.full((1, 1, 64, 64), -1, np.float32), "0..255"), (np.full((1, 1, 64, 64), 0.5, np.float32), "divide by 255")])
+def test_what_forward_refuses(faces, words):
+    with pytest.raises(ValueError, match=words):
+        helpers.forward(helpers.load_network(), faces)
+
+
+def test_black_is_a_valid_face():
+    assert helpers.forward(helpers.load_network(), np.zeros((1, 1, 64, 64), np.float32)).shape == (1, 8)
+
+
+def test_scores_that_are_no_numbers(network_saying, pictures):
+    helpers.init_emotion(network_saying([0, 0, np.nan, 0, 0, 0, 0, 0]))
+    with pytest.raises(ValueError, match="damaged"):
+        helpers.emotion(pictures["obama"])
+
+
+# ------------------------------------------------------------------ softmax, labels
+
+def test_softmax_by_hand():
+    scores = [2, 5, 0, -1, 0, 0, 0, 0]
+    powers = [2.718281828459045 ** s for s in scores]
+    assert np.allclose(helpers.softmax(scores), np.array(powers) / sum(powers), atol=1e-12)
+    assert abs(helpers.softmax(scores).sum() - 1) < 1e-12
+
+
+def test_softmax_of_rows_and_of_large_scores():
+    table = helpers.softmax([[1000, 0], [0, -1000], [3, 3]])
+    assert np.allclose(table, [[1, 0], [1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize("scores", [[], 5, [np.nan, 1], [np.inf, 1], np.zeros((3, 0))])
+def test_what_softmax_refuses(scores):
+    with pytest.raises(ValueError):
+        helpers.softmax(scores)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_each_place_has_its_name_and_softmax_is_applied_once(place, network_saying, pictures):
+    scores = np.zeros(8)
+    scores[place] = 3
+    helpers.init_emotion(network_saying(scores))
+    (face,) = helpers.detect_emotions(pictures["obama"])
+    assert face["label"] == helpers.EMOTIONS[place]
+    assert list(face["emotions"]) == list(helpers.EMOTIONS)
+    assert face["emotions"][face["label"]] == pytest.approx(np.exp(3) / (np.exp(3) + 7), abs=1e-6)
+    assert sum(face["emotions"].values()) == pytest.approx(1, abs=1e-9)
+
+
+def test_the_data_are_plain_and_survive_json(pictures):
+    helpers.init_emotion()
+    faces = helpers.detect_emotions(pictures["four_people"])
+    assert json.loads(json.dumps(faces)) == faces
+    assert set(faces[0]) == {"box", "confidence", "label", "emotions"}
+
+
+def test_two_different_faces_get_different_numbers(pictures):
+    helpers.init_emotion()
+    sad, happy = (helpers.detect_emotions(pictures[name])[0]["emotions"] for name in ("clip_sad", "clip_happy"))
+    assert happy["Happy"] > 0.9 > sad["Happy"] + 0.5
+
+
+# ------------------------------------------------------------------ drawing, showing
+
+def face_at(box, label="Happy", probability=0.9):
+    rest = dict.fromkeys(helpers.EMOTIONS, (1 - probability) / 7)
+    return {"box": list(box), "confidence": 1.0, "label": label, "emotions": {**rest, label: probability}}
+
+
+@pytest.mark.parametrize("size, box", [((600, 800), (300, 200, 150, 200)), ((600, 800), (0, 0, 80, 100)),
+                                       ((600, 800), (760, 560, 40, 40)), ((64, 64), (10, 10, 40, 50)),
+                                       ((2000, 3000), (100, 100, 30, 40)), ((40, 400), (0, 0, 400, 40))])
+def test_label_and_box_lie_inside_the_picture(size, box):
+    image = np.zeros((*size, 3), np.uint8)
+    drawn = helpers.draw(image, [face_at(box)])
+    amber = (drawn == (0, 200, 255)).all(2)
+    x, y, w, h = box
+    assert drawn.shape == image.shape and amber[y:y + h, x].mean() > 0.5      # the left side of the box
+    rows, columns = np.nonzero(amber)
+    assert amber.sum() > 4 * min(w, h)
+    assert columns.max() - columns.min() + 1 >= w
+
+
+def test_the_label_can_be_read_on_small_and_large_pictures(pictures):
+    helpers.init_emotion()
+    for width in (320, 1600, 3200):
+        image = cv2.resize(pictures["obama"], (width, width * 910 // 728))
+        faces = helpers.detect_emotions(image)
+        added = np.argwhere((helpers.draw(image, faces) != helpers.draw(
+            image, [{"box": face["box"]} for face in faces])).any(2))
+        height, label_width = np.ptp(added, axis=0) + 1
+        assert height >= 12 and label_width < width
+
+
+def test_an_unsure_label_has_a_question_mark():
+    image = np.zeros((200, 200, 3), np.uint8)
+    sure, unsure = (helpers.draw(image, [face_at((50, 50, 100, 100), probability=p)]) for p in (0.51, 0.49))
+    width = [np.nonzero((d[:49] == (0, 200, 255)).all(2).any(0))[0].max() for d in (sure, unsure)]
+    assert width[1] != width[0]
+
+
+def test_show_turns_bgr_into_rgb(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "imshow", shown.append)
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:, :4, 2] = image[:, 4:, 0] = 255          # left red, right blue
+    helpers.show(image)
+    assert shown[0][0, 0].tolist() == [255, 0, 0] and shown[0][0, 7].tolist() == [0, 0, 255]
+
+
+def test_emotion_shows_or_returns(monkeypatch, pictures):
+    shown = []
+    monkeypatch.setattr(helpers, "show", shown.append)
+    helpers.init_emotion()
+    assert helpers.emotion(pictures["obama"]) is None and len(shown) == 1
+    assert np.array_equal(shown[0], helpers.emotion(pictures["obama"], returndata=True))
+    helpers.emotion(pictures["obama"], returndata=True, confidence=1.0, detector="haar")
+    assert len(shown) == 1
