@@ -394,7 +394,7 @@ def draw(image, faces):
         probability = face["emotions"][face["label"]]
         text = f"{face['label']}{'?' if probability < UNCERTAIN else ''} {probability:.0%}"
         (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 2)
-        smallest = min(0.45, (width - 4) / text_width)          # readable, yet never wider than the picture
+        smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the picture
         scale = max(min(w / text_width, min(height, width) / 400), smallest, 0.01)
         thick = max(round(scale * 2), 1)
         (text_width, text_height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
