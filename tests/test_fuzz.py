@@ -21,8 +21,9 @@ def hostile_picture(rng, pictures):
     if rng.random() < 0.5:
         image = pictures[rng.choice(list(pictures))]
         height, width = image.shape[:2]
-        top, left = rng.integers(0, height - 1), rng.integers(0, width - 1)
-        image = image[top:top + side(rng), left:left + side(rng)]
+        if rng.random() < 0.5:                       # cut anywhere; else whole
+            top, left = rng.integers(0, height - 1), rng.integers(0, width - 1)
+            image = image[top:top + side(rng), left:left + side(rng)]
         image = np.rot90(image, rng.integers(4))
     else:
         shape = [(side(rng), side(rng)), (side(rng), side(rng), 1)][rng.integers(2)]
