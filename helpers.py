@@ -267,7 +267,7 @@ def crop_face(image, box, padding=PADDING):
     image = to_bgr(image)
     height, width = image.shape[:2]
     try:
-        x, y, w, h = (float(v) for v in box)
+        x, y, w, h = (float(v) for v in (None if isinstance(box, str) else box))
     except (TypeError, ValueError):
         raise ValueError(f"a box is four numbers x, y, w, h, not {box!r}") from None
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -384,6 +384,8 @@ def draw(image, faces):
         whose probability is below UNCERTAIN is followed by a question mark.
     """
     drawn = to_bgr(image).copy()
+    if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) and "box" in face for face in faces):
+        raise TypeError("draw wants a list of faces as detect_emotions returns it, one dict with a box a face")
     height, width = drawn.shape[:2]
     line = max(round(min(height, width) / 250), 1)
     for face in faces:
@@ -450,10 +452,12 @@ def emotion(image, returndata=False, confidence=0.5, detector="ssd"):
 
     The copy is uint8 (H, W, 3), BGR; `image` itself is never changed. Raises as detect_emotions does.
     """
+    if not isinstance(returndata, (bool, np.bool_)):
+        raise TypeError(f"returndata is {returndata!r}: give True or False, and name the rest: emotion(image, confidence=0.8)")
     faces = detect_emotions(image, detector, confidence)
     drawn = draw(image, faces)
     if returndata:
         return drawn
     if not faces:
-        print("No face found. A lower confidence finds more; a face should be a tenth of the picture or larger.")
+        print("No face found. A lower confidence finds more; a face should be a seventh of the picture or larger.")
     show(drawn)

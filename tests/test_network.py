@@ -240,6 +240,19 @@ def test_show_turns_bgr_into_rgb(monkeypatch):
     assert shown[0][0, 0].tolist() == [255, 0, 0] and shown[0][0, 7].tolist() == [0, 0, 255]
 
 
+@pytest.mark.parametrize("wrong", [0.8, "haar", None])
+def test_a_forgotten_name_is_noticed(wrong, pictures):
+    helpers.init_emotion()
+    with pytest.raises(TypeError, match="returndata"):
+        helpers.emotion(pictures["obama"], wrong)
+
+
+@pytest.mark.parametrize("faces", [None, {"box": [1, 2, 3, 4]}, [[1, 2, 3, 4]], "face"])
+def test_what_draw_refuses(faces):
+    with pytest.raises(TypeError, match="list of faces"):
+        helpers.draw(np.zeros((9, 9, 3), np.uint8), faces)
+
+
 def test_emotion_shows_or_returns(monkeypatch, pictures):
     shown = []
     monkeypatch.setattr(helpers, "show", shown.append)

