@@ -32,6 +32,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from ferplus import EMOTIONS, load_split, majority_labels, soft_targets  # noqa: E402
 
+from helpers import preprocess  # noqa: E402  ferplus put the project's folder on the path
+
 HERE = Path(__file__).resolve().parent
 SIDE = 64                      # pixels; the interface of emotion-ferplus-8.onnx
 INPUT, OUTPUT = "Input3", "Plus692_Output_0"    # its input and output names
@@ -101,7 +103,8 @@ class ExpressionNet(nn.Module):
 def augment(faces, rng, strength=1.0):
     """(N, 48, 48) uint8 faces to (N, 1, 64, 64) float32 in 0..255, each changed at random.
 
-    `strength` (0..1) scales every change but the mirroring. Turning, scaling, shifting, mirroring and the enlargement to 64 are one bilinear lookup.
+    `strength` (0..1) scales every change but the mirroring. Turning, scaling, shifting, mirroring and the
+    enlargement to 64 are one bilinear lookup.
     """
     n = len(faces)
 
@@ -135,12 +138,6 @@ def augment(faces, rng, strength=1.0):
     return x
 
 
-def enlarge(faces):
-    """(N, 48, 48) uint8 faces to (N, 1, 64, 64) float32, as helpers.preprocess does it."""
-    return torch.from_numpy(np.stack(
-        [cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for face in faces])[:, None]).float()
-
-
 @torch.no_grad()
 def accuracy(net, faces, labels):
     """Share of faces (N, 1, 64, 64) whose highest score is at the label."""
@@ -150,8 +147,8 @@ def accuracy(net, faces, labels):
     return (guesses == labels).float().mean().item()
 
 
-def learning_rate(epoch, cycles):
-    """(rate, strength) at a moment, in epochs with a fraction: up in a line, then down along half a cosine."""
+def schedule(epoch, cycles):
+    """(learning rate, strength) at a moment, in epochs with a fraction: up in a line, then down along half a cosine."""
     for length, peak, strength in cycles:
         if epoch < length:
             break
@@ -230,7 +227,8 @@ def main():
     faces, targets = torch.from_numpy(images[keep]), torch.from_numpy(targets[keep])
     valid_images, valid_votes = load_split(args.data, "valid")
     labels = majority_labels(valid_votes)
-    valid_faces, valid_labels = enlarge(valid_images[labels >= 0]), torch.from_numpy(labels[labels >= 0])
+    valid_faces = torch.from_numpy(np.concatenate([preprocess(face) for face in valid_images[labels >= 0]]))
+    valid_labels = torch.from_numpy(labels[labels >= 0])
     print(f"{len(faces)} faces to train on ({(~keep).sum()} left out: no emotion named), "
           f"{len(valid_faces)} to validate on")
 
@@ -265,7 +263,7 @@ def main():
         order = torch.randperm(len(faces), generator=rng)
         net.train()
         for batch in tqdm(range(steps_an_epoch), desc=f"epoch {epoch + 1}/{epochs}", mininterval=5):
-            rate, strength = learning_rate(epoch + batch / steps_an_epoch, cycles)
+            rate, strength = schedule(epoch + batch / steps_an_epoch, cycles)
             chosen = order[batch * BATCH:(batch + 1) * BATCH]
             x = augment(faces[chosen], rng, strength).contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(net(x), targets[chosen])
