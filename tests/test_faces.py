@@ -230,7 +230,7 @@ def test_bad_boxes(box, words):
         helpers.crop_face(numbered(), box)
 
 
-@pytest.mark.parametrize("padding", [-0.5, 3, np.nan])
+@pytest.mark.parametrize("padding", [-0.5, 3, np.nan, None, "0.1"])
 def test_bad_padding(padding):
     with pytest.raises(ValueError, match="padding"):
         helpers.crop_face(numbered(), (10, 10, 20, 20), padding)

@@ -129,12 +129,19 @@ def test_no_faces_no_scores():
 
 @pytest.mark.parametrize("faces, words", [
     (np.zeros((1, 3, 64, 64), np.float32), "1, 3, 64, 64"), (np.zeros((64, 64), np.float32), "64, 64"),
+    ([None], "holds None"), (["face.jpg"], "call preprocess on each"), ([np.zeros((50, 50, 3), np.uint8)], "50, 50, 3"),
     (np.zeros((1, 1, 48, 48), np.float32), "48"), (np.zeros((1, 1, 64, 64), np.uint8), "uint8"), (None, "None"),
     (np.full((1, 1, 64, 64), np.nan, np.float32), "NaN"), (np.full((1, 1, 64, 64), 300, np.float32), "0..255"),
     (np.full((1, 1, 64, 64), -1, np.float32), "0..255"), (np.full((1, 1, 64, 64), 0.5, np.float32), "divide by 255")])
 def test_what_forward_refuses(faces, words):
     with pytest.raises(ValueError, match=words):
         helpers.forward(helpers.load_network(), faces)
+
+
+@pytest.mark.parametrize("net", [None, "Model/emotion-ferplus-small.onnx"])
+def test_forward_without_a_network(net):
+    with pytest.raises(TypeError, match="the network that load_network returns"):
+        helpers.forward(net, np.zeros((1, 1, 64, 64), np.float32))
 
 
 def test_black_is_a_valid_face():
@@ -251,6 +258,20 @@ def test_a_forgotten_name_is_noticed(wrong, pictures):
 def test_what_draw_refuses(faces):
     with pytest.raises(TypeError, match="list of faces"):
         helpers.draw(np.zeros((9, 9, 3), np.uint8), faces)
+
+
+@pytest.mark.parametrize("face", [
+    {"box": None}, {"box": [1, 2, 3]}, {"box": [np.nan, 1, 2, 3]}, {"box": [1, 2, 3, np.inf]}, {"box": "1234 "},
+    {"box": [1, 2, 3, 4], "label": "Sad"}, {"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Happy": 1.0}}])
+def test_faces_that_draw_cannot_read(face):
+    with pytest.raises(ValueError, match="draw can't read the face"):
+        helpers.draw(np.zeros((9, 9, 3), np.uint8), [face])
+
+
+@pytest.mark.parametrize("width", [-1, 0, "3", None, np.nan])
+def test_a_width_that_is_none(width):
+    with pytest.raises(ValueError, match="inches"):
+        helpers.show(np.zeros((9, 9, 3), np.uint8), width=width)
 
 
 def test_emotion_shows_or_returns(monkeypatch, pictures):

@@ -65,7 +65,10 @@ def test_missing_file_names_the_whole_path_and_the_folder(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("path, error, words", [
     (None, TypeError, "not None"), (7, TypeError, "not a int"), (["a.jpg", "b.jpg"], TypeError, "not a list"),
-    ("", ValueError, "empty path"), (ROOT / "Media", ValueError, "is a folder")])
+    ("", ValueError, "empty path"), (ROOT / "Media", ValueError, "is a folder"),
+    ("https://example.org/face.jpg", ValueError, "download the picture first"),
+    ("a\0.jpg", FileNotFoundError, "no picture can be at"), ("a" * 5000, FileNotFoundError, "no picture can be at"),
+    ("~nosuchuser/face.jpg", FileNotFoundError, "no picture can be at")])
 def test_what_is_no_path(path, error, words):
     with pytest.raises(error, match=words):
         helpers.read_image(path)

@@ -1,4 +1,4 @@
-"""The set-up check names what is wrong and what mends it; the files that set up exist and fit together."""
+"""The set-up check names what is wrong and what fixes it; the files that set up exist and fit together."""
 import re
 from importlib import metadata
 from pathlib import Path
@@ -72,6 +72,13 @@ def test_no_dlib(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "dlib", None)      # import dlib now raises ImportError
     assert check_setup.check() is False
     assert "pip install dlib-bin" in capsys.readouterr().out
+
+
+def test_a_package_far_from_the_pinned_one(installed, capsys):
+    installed["numpy"] = "1.26.4"
+    assert check_setup.check() is False
+    assert "numpy 1.26.4: the notebooks were written with 2.2.6 or 2.4.6" in (out := capsys.readouterr().out)
+    assert "install -r requirements.txt" in out
 
 
 @pytest.mark.parametrize("version", [(3, 9, 18), (3, 14, 0)])
