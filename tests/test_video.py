@@ -1,0 +1,589 @@
+"""Clips and cameras in, clips out, steady labels, and a loop that is fast without showing something else."""
+import math
+import os
+import struct
+import sys
+import wave
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import helpers
+import video
+
+CLIP = ROOT / "Media" / "sad_to_happy.mp4"
+
+
+def grey(shape=(48, 64), value=90):
+    return np.full((*shape, 3), value, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """(seconds, frames) of the clip as far as the face has turned from sad to happy."""
+    with video.Reader(CLIP) as reader:
+        pairs = list(reader)[:280]
+    return [seconds for seconds, _ in pairs], [frame for _, frame in pairs]
+
+
+class FakeCapture:
+    """A cv2.VideoCapture that gives the listed frames (None: a failed read) and counts its releases."""
+    released = 0
+
+    def __init__(self, frames, fps=25.0, stamps=None, opens=True):
+        self.frames, self.fps, self.stamps, self.opens, self.number = list(frames), fps, stamps, opens, -1
+
+    def isOpened(self):
+        return self.opens
+
+    def read(self):
+        self.number += 1
+        frame = self.frames[self.number] if self.number < len(self.frames) else None
+        return frame is not None, frame
+
+    def get(self, what):
+        if what == cv2.CAP_PROP_FPS:
+            return self.fps
+        if what == cv2.CAP_PROP_POS_MSEC:
+            return self.stamps[self.number] if self.stamps else 0.0
+        return len(self.frames)
+
+    def set(self, *setting):
+        return True
+
+    def release(self):
+        self.released += 1
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A function: frames (and settings) to the FakeCapture that the next Reader opens."""
+    def use(frames, **settings):
+        capture = FakeCapture(frames, **settings)
+        monkeypatch.setattr(cv2, "VideoCapture", lambda *source: capture)
+        return capture
+    return use
+
+
+# ---------------------------------------------------------------- Reader
+
+def test_every_frame_comes_with_its_time():
+    with video.Reader(CLIP) as reader:
+        seconds = [at for at, frame in reader if frame.shape == (360, 640, 3)]
+    assert len(seconds) == reader.count == 472
+    assert seconds[0] == 0 and all(a < b for a, b in zip(seconds, seconds[1:]))
+    assert seconds[-1] == pytest.approx(471 / 23.976, abs=0.01)
+
+
+def test_a_clip_in_a_folder_with_any_name(tmp_path, monkeypatch):
+    folder = tmp_path / "Вид é 😀"
+    folder.mkdir()
+    path = folder / "clip.mp4"
+    path.write_bytes(CLIP.read_bytes())
+    opened = cv2.VideoCapture
+    # as on Windows, where FFmpeg can't take such names
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name, *more: opened(name if name.isascii() else "", *more))
+    with video.Reader(path) as reader:
+        copy = reader._copy
+        assert next(iter(reader))[1].shape == (360, 640, 3)
+    assert copy and not os.path.exists(copy)
+
+
+def sound_only(path):
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(b"\0" * 16000)
+
+
+@pytest.mark.parametrize("make, error, words", [
+    (lambda p: None, FileNotFoundError, "no clip at"), (lambda p: p.mkdir(), ValueError, "is a folder"),
+    (lambda p: p.write_bytes(b""), ValueError, "empty file"),
+    (lambda p: p.write_text("not a video"), ValueError, "no clip that OpenCV can read"),
+    (lambda p: p.write_bytes(CLIP.read_bytes()[:1000]), ValueError, "OpenCV can read|no frame"),
+    (sound_only, ValueError, "without a picture track")])
+def test_what_is_no_clip(make, error, words, tmp_path):
+    make(tmp_path / "clip.mp4")
+    with pytest.raises(error, match=words), video.Reader(tmp_path / "clip.mp4") as reader:
+        list(reader)
+
+
+def test_a_clip_cut_short_ends_early(tmp_path):
+    path = tmp_path / "half.mp4"
+    path.write_bytes(CLIP.read_bytes()[:CLIP.stat().st_size // 2])
+    with video.Reader(path) as reader:
+        seconds = [at for at, _ in reader]
+    assert reader.count == 472 and 100 < len(seconds) < 400 and seconds == sorted(seconds)
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path):
+    data = bytearray(CLIP.read_bytes())
+    middle = len(data) // 2
+    data[middle:middle + 3000] = np.random.default_rng(0).bytes(3000)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    with video.Reader(tmp_path / "damaged.mp4") as reader:
+        seconds = [at for at, _ in reader]
+    assert len(seconds) > 100 and seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("source", [None, True, 0.5, [0], b"clip.mp4"])
+def test_what_is_no_source(source):
+    with pytest.raises(TypeError, match="path of a clip, or a camera's number"):
+        video.Reader(source)
+
+
+def test_no_camera_is_a_sentence():
+    with pytest.raises(ValueError, match="no camera 99 .* notebook 10"):
+        video.Reader(99)
+
+
+def test_failed_reads_are_passed_over(fake):
+    capture = fake([None] * 3 + [grey()] * 5 + [None] + [grey()] + [None])
+    with video.Reader(CLIP) as reader:
+        assert len(list(reader)) == 6
+    assert capture.released == 1
+
+
+def test_a_clip_that_gives_nothing(fake):
+    capture = fake([None] * 100)
+    with pytest.raises(ValueError, match="no frame at all"), video.Reader(CLIP) as reader:
+        list(reader)
+    assert capture.released == 1
+
+
+def test_an_interrupt_releases_once(fake):
+    capture = fake([grey()] * 5)
+    with pytest.raises(KeyboardInterrupt), video.Reader(CLIP) as reader:
+        for _ in reader:
+            raise KeyboardInterrupt
+    reader.close()
+    assert capture.released == 1
+    with pytest.raises(ValueError, match="closed"):
+        iter(reader)
+
+
+@pytest.mark.parametrize("fps", [0, math.nan, 2000, -1])
+def test_an_impossible_frame_rate(fps, fake):
+    fake([grey()] * 4, fps=fps)
+    with video.Reader(CLIP) as reader:
+        assert reader.fps == 25
+        assert [seconds for seconds, _ in reader] == pytest.approx([0, 0.04, 0.08, 0.12])
+
+
+def test_time_stamps_rise_whatever_the_file_says(fake):
+    fake([grey()] * 6, fps=10, stamps=[0, 100, 100, math.nan, 50, 900])
+    with video.Reader(CLIP) as reader:
+        assert [seconds for seconds, _ in reader] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.9])
+
+
+def test_live_skips_what_is_late(fake, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(video.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(video.time, "sleep", lambda wait: clock.__setitem__(0, clock[0] + wait))
+    fake([grey()] * 50, fps=25, stamps=[40 * i for i in range(50)])
+    taken = []
+    with video.Reader(CLIP, live=True) as reader:
+        for seconds, _ in reader:
+            assert clock[0] - seconds < 0.05                # never behind by more than a frame
+            taken.append(seconds)
+            clock[0] += 0.2                                 # five times too slow
+    assert 8 <= len(taken) <= 12 and taken[-1] > 1.7
+
+
+def test_a_live_camera_gives_its_newest_frame(fake):
+    capture = fake([grey(value=i) for i in range(200)])
+    capture.isOpened = lambda: True
+    with video.Reader(0, live=True) as reader:
+        values = [int(frame[0, 0, 0]) for _, frame in reader]
+    assert values == sorted(values) and len(set(values)) == len(values) and values[-1] == 199
+    assert capture.released == 1
+
+
+def with_rotation(path, degrees):
+    """Set the turn in the track header of an mp4, as a phone does."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    struct.pack_into(">9i", data, place, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_phone_clips_are_turned_upright(degrees, tmp_path, pictures):
+    upright = cv2.resize(pictures["obama"], (320, 400))
+    turn = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}[degrees]
+    stored = cv2.rotate(upright, turn)
+    path = tmp_path / "phone.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, stored.shape[1::-1])
+    for _ in range(5):
+        writer.write(stored)
+    writer.release()
+    with_rotation(path, degrees)
+    with video.Reader(path) as reader:
+        frames = [frame for _, frame in reader]
+    assert len(frames) == 5 and frames[0].shape == upright.shape
+    assert np.abs(frames[0].astype(int) - upright).mean() < 8
+    assert len(helpers.detect_faces(frames[0])) == 1
+
+
+# ---------------------------------------------------------------- Writer
+
+def read_back(path):
+    with video.Reader(path) as reader:
+        return [frame for _, frame in reader]
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (121, 161), (48, 64, 1), (48, 64, 4), (1, 1)])
+def test_as_many_frames_come_back_as_were_written(shape, tmp_path):
+    with video.Writer(tmp_path / "out.webm", 25) as writer:
+        for i in range(20):
+            writer.write(np.full(shape, i * 10, np.uint8) if len(shape) < 3 or shape[2] != 4
+                         else np.full(shape, 255, np.uint8))
+    frames = read_back(tmp_path / "out.webm")
+    assert writer.frames == len(frames) == 20
+    assert os.listdir(tmp_path) == ["out.webm"]
+
+
+def test_colours_and_order_survive(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 10) as writer:
+        for colour in [(0, 0, 250), (0, 250, 0), (250, 0, 0)]:
+            writer.write(np.full((64, 64, 3), colour, np.uint8))
+    assert [int(frame.mean((0, 1)).argmax()) for frame in read_back(tmp_path / "out.webm")] == [2, 1, 0]
+
+
+def test_a_frame_of_another_size_is_fitted(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 25) as writer:
+        writer.write(grey((60, 80)))
+        writer.write(grey((80, 60), 200))
+        writer.write(grey((600, 800)))
+    frames = read_back(tmp_path / "out.webm")
+    assert [frame.shape for frame in frames] == [(60, 80, 3)] * 3
+    assert frames[1][30, 40].min() > 180 and frames[1][30, 2].max() < 40      # whole, in the middle
+
+
+def test_nothing_written_is_an_error_and_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match="no frame was written"), video.Writer(tmp_path / "out.webm", 25):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_after_an_interrupt_the_clip_plays(tmp_path):
+    with pytest.raises(KeyboardInterrupt), video.Writer(tmp_path / "out.webm", 25) as writer:
+        for i in range(10):
+            writer.write(grey())
+            if i == 4:
+                raise KeyboardInterrupt
+    assert len(read_back(tmp_path / "out.webm")) == 5
+    with pytest.raises(RuntimeError, match="mine"), video.Writer(tmp_path / "none.webm", 25):
+        raise RuntimeError("mine")                          # told instead of "no frame was written"
+
+
+@pytest.mark.parametrize("name, fps, error, words", [
+    ("out.mp4", 25, ValueError, "should end in .webm"), ("no/out.webm", 25, FileNotFoundError, "no folder"),
+    ("out.webm", 0, ValueError, "frames per second"), ("out.webm", math.nan, ValueError, "frames per second"),
+    ("out.webm", "25", ValueError, "frames per second")])
+def test_what_a_writer_refuses(name, fps, error, words, tmp_path):
+    with pytest.raises(error, match=words):
+        video.Writer(tmp_path / name, fps)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_codec_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoWriter_fourcc", lambda *letters: -7)
+    with pytest.raises(OSError, match="codec"), video.Writer(tmp_path / "out.webm", 25) as writer:
+        writer.write(grey())
+    assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- Steady
+
+def face(label, box=(10, 10, 50, 60), sure=0.9):
+    rest = (1 - sure) / 7
+    return {"box": list(box), "emotions": {name: sure if name == label else rest for name in helpers.EMOTIONS}}
+
+
+def shown(labels, fps=25, **options):
+    steady = video.Steady(**options)
+    return [steady.update([face(label)], i / fps)[0]["label"] for i, label in enumerate(labels)]
+
+
+def test_a_single_odd_frame_changes_nothing():
+    assert set(shown(["Sad"] * 5 + ["Happy"] + ["Sad"] * 5 + ["Fear"] + ["Sad"] * 3)) == {"Sad"}
+
+
+@pytest.mark.parametrize("fps", [10, 25, 60])
+def test_a_real_change_shows_within_half_a_second_at_any_frame_rate(fps):
+    labels = shown(["Sad"] * fps + ["Happy"] * fps, fps)
+    delay = labels[fps:].index("Happy") / fps
+    assert 0.1 < delay <= 0.5 and set(labels[:fps]) == {"Sad"}
+
+
+def test_half_life_means_what_it_says():
+    steady = video.Steady(half_life=0.4)
+    steady.update([face("Sad", sure=1)], 0)
+    assert steady.update([face("Happy", sure=1)], 0.4)[0]["emotions"]["Sad"] == pytest.approx(0.5)
+
+
+def test_averaging_can_be_switched_off():
+    labels = ["Sad", "Happy", "Fear", "Sad"]
+    assert shown(labels, half_life=0) == labels
+
+
+def test_a_near_tie_does_not_flicker():
+    steady = video.Steady()
+    close = [{name: 0.0 for name in helpers.EMOTIONS} | {"Sad": 0.5 + d, "Neutral": 0.5 - d} for d in [0.02, -0.02] * 20]
+    labels = [steady.update([{"box": [0, 0, 9, 9], "emotions": e}], i / 5)[0]["label"] for i, e in enumerate(close)]
+    assert set(labels) == {"Sad"}
+
+
+def test_two_people_keep_their_histories_whatever_the_order():
+    steady = video.Steady()
+    left, right = face("Sad", (10, 10, 50, 60)), face("Happy", (100, 10, 50, 60))
+    for i in range(20):
+        both = steady.update([left, right] if i % 2 else [right, left], i / 25)
+        by_place = {f["box"][0]: f for f in both}
+        assert (by_place[10]["label"], by_place[100]["label"]) == ("Sad", "Happy")
+        assert by_place[10]["emotions"]["Sad"] == pytest.approx(0.9)
+        if i:
+            assert (by_place[10]["id"], by_place[100]["id"]) == ids
+        ids = by_place[10]["id"], by_place[100]["id"]
+
+
+def test_who_returns_late_starts_afresh():
+    steady = video.Steady(forget=1.0)
+    first = steady.update([face("Sad")], 0)[0]
+    assert steady.update([], 0.5) == []
+    assert steady.update([face("Happy")], 0.9)[0]["id"] == first["id"]              # a short gap
+    late = steady.update([face("Happy")], 2.5)[0]
+    assert late["id"] != first["id"] and late["emotions"]["Happy"] == pytest.approx(0.9)
+
+
+def test_a_clip_that_starts_again_starts_afresh():
+    steady = video.Steady()
+    steady.update([face("Sad")], 10)
+    assert steady.update([face("Happy")], 0)[0]["label"] == "Happy"
+
+
+@pytest.mark.parametrize("seconds", [math.nan, None, "1", math.inf])
+def test_a_time_that_is_none(seconds):
+    with pytest.raises(ValueError, match="time of the frame"):
+        video.Steady().update([face("Sad")], seconds)
+    with pytest.raises(ValueError, match="time of the frame"):
+        video.Live().update(grey(), seconds)
+
+
+@pytest.mark.parametrize("options", [{"half_life": -1}, {"half_life": math.nan}, {"margin": "0.1"}, {"forget": None}])
+def test_what_steady_refuses(options):
+    with pytest.raises(ValueError, match="from 0 up"):
+        video.Steady(**options)
+
+
+def test_input_stays_as_it_is():
+    given = face("Sad")
+    before = repr(given)
+    video.Steady().update([given], 0)
+    assert repr(given) == before
+
+
+# ---------------------------------------------------------------- Live
+
+def run(frames, seconds, **options):
+    helpers.init_emotion()
+    with video.Live(**options) as live:
+        return [live.update(frame, at) for frame, at in zip(frames, seconds)]
+
+
+@pytest.fixture(scope="module")
+def answers(clip):
+    """What Live says on the clip: as it is, and detecting and recognising in every frame."""
+    seconds, frames = clip
+    return run(frames, seconds), run(frames, seconds, detect_every=1, recognise_every=1)
+
+
+def changes(labels):
+    return sum(a != b for a, b in zip(labels, labels[1:]))
+
+
+def test_live_shows_what_the_every_frame_loop_shows(answers):
+    fast, slow = answers
+    assert all(len(faces) == 1 for faces in fast + slow)
+    assert np.mean([a[0]["label"] == b[0]["label"] for a, b in zip(fast, slow)]) >= 0.99
+    assert np.mean([video.iou(a[0]["box"], b[0]["box"]) >= 0.7 for a, b in zip(fast, slow)]) >= 0.95
+
+
+def test_sad_first_happy_later_without_flicker(answers, clip):
+    labels = [faces[0]["label"] for faces in answers[0]]
+    assert labels[60] == "Sad" and labels[270] == "Happy"
+    helpers.init_emotion()
+    raw = [helpers.detect_emotions(frame)[0]["label"] for frame in clip[1]]
+    assert changes(labels) <= 6 and changes(raw) >= 2 * changes(labels)
+    assert {faces[0]["id"] for faces in answers[0]} == {0}
+
+
+def test_the_data_are_those_of_detect_emotions(answers):
+    found = answers[0][100][0]
+    assert set(found) == {"box", "confidence", "label", "emotions", "id"}
+    assert all(type(v) is int for v in found["box"]) and sum(found["emotions"].values()) == pytest.approx(1)
+
+
+def test_the_network_is_read_once_and_the_detector_seldom_runs(clip, monkeypatch):
+    calls = {"load_network": 0, "detect_faces": 0}
+    for name in calls:
+        real = getattr(helpers, name)
+        monkeypatch.setattr(helpers, name, lambda *a, _n=name, _f=real, **k: calls.__setitem__(_n, calls[_n] + 1) or _f(*a, **k))
+    run(clip[1][:100], clip[0][:100])
+    assert calls["load_network"] == 1 and calls["detect_faces"] <= 10
+
+
+def test_who_leaves_is_gone_and_who_comes_is_found(clip):
+    seconds, frames = clip
+    empty = np.full_like(frames[0], 90)
+    played = frames[:20] + [empty] * 20 + frames[20:40]
+    found = [len(faces) for faces in run(played, seconds)]
+    assert found[:20] == [1] * 20 and set(found[23:40]) == {0} and set(found[44:]) == {1}
+
+
+def test_four_people_get_four_ids_and_their_own_labels(pictures):
+    people = pictures["four_people"]
+    moving = [np.roll(people, 2 * i, 1) for i in range(24)]
+    all_faces = run(moving, [i / 24 for i in range(24)], detect_every=8)
+    assert {len(faces) for faces in all_faces} == {4}
+    expected = [f["label"] for f in helpers_labels(people)]
+    for faces in all_faces:
+        assert [f["id"] for f in faces] == [0, 1, 2, 3] and [f["label"] for f in faces] == expected
+
+
+def helpers_labels(image):
+    helpers.init_emotion()
+    return helpers.detect_emotions(image)
+
+
+def test_an_unsure_face_must_be_found_twice(monkeypatch):
+    sure = [0.6, None, 0.6, 0.6, 0.6]
+    helpers.init_emotion()
+    monkeypatch.setattr(helpers, "detect_faces", lambda image, confidence: [
+        {"box": [10, 10, 30, 30], "confidence": s} for s in [sure.pop(0)] if s])
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    live = video.Live(detect_every=1, recognise_every=1)
+    assert [len(live.update(noise, i)) for i in range(5)] == [0, 0, 1, 1, 1]
+
+
+def test_another_size_starts_afresh(clip, pictures):
+    helpers.init_emotion()
+    live = video.Live()
+    assert live.update(clip[1][0], 0)[0]["id"] == 0
+    found = live.update(pictures["obama"], 0.04)
+    assert len(found) == 1 and video.iou(found[0]["box"], helpers.detect_faces(pictures["obama"])[0]["box"]) == 1
+
+
+def test_threaded_answers_agree(clip, answers):
+    seconds, frames = clip
+    helpers.init_emotion()
+    with video.Live(threaded=True) as live:
+        for i in range(120):
+            faces = live.update(frames[i], seconds[i])
+            if live._asked:
+                live._asked[0].result()                      # as a camera would: the next frame comes when it is done
+            assert len(faces) == 1 and video.iou(faces[0]["box"], answers[1][i][0]["box"]) > 0.6
+
+
+def test_live_before_init_emotion(clip):
+    with pytest.raises(RuntimeError, match="init_emotion"):
+        video.Live().update(clip[1][0], 0)
+
+
+@pytest.mark.parametrize("options", [{"detect_every": 0}, {"detect_every": 1.5}, {"recognise_every": None}])
+def test_what_live_refuses(options):
+    with pytest.raises(ValueError, match="whole number of frames"):
+        video.Live(**options)
+
+
+def test_match_by_place_not_by_order():
+    old = [[0, 0, 10, 10], [100, 0, 10, 10]]
+    assert video.match(old, [[101, 0, 10, 10], [1, 0, 10, 10]]) == {0: 1, 1: 0}
+    assert video.match(old, [[50, 0, 10, 10]]) == {} and video.match([], old) == {}
+
+
+# ---------------------------------------------------------------- tables and pictures
+
+def test_timeline_has_a_row_for_each_face_and_for_empty_frames(tmp_path, clip):
+    with video.Writer(tmp_path / "out.webm", 24) as writer:
+        for frame in clip[1][:4] + [np.full_like(clip[1][0], 90)] * 5 + clip[1][:4]:
+            writer.write(frame)
+    helpers.init_emotion()
+    table = video.timeline(tmp_path / "out.webm", lambda frame, seconds: helpers.detect_emotions(frame))
+    assert list(table.columns) == ["frame", "seconds", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS]
+    assert table.frame.tolist() == list(range(13)) and table.seconds.is_monotonic_increasing
+    assert table.label.isna().tolist() == [False] * 4 + [True] * 5 + [False] * 4
+    assert table.loc[4:8, ["face", "x", "Happy"]].isna().all(axis=None)
+    assert np.allclose(table[list(helpers.EMOTIONS)].dropna().sum(axis=1), 1)
+    assert len(video.timeline(tmp_path / "out.webm", lambda frame, seconds: [], until=0.1)) == 3
+
+
+def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
+    shown, updates = [], []
+
+    class Handle:
+        def update(self, picture):
+            updates.append(picture)
+
+    monkeypatch.setattr(video, "display", lambda thing, **options: shown.append(thing) or Handle())
+    helpers.init_emotion()
+    video.play(CLIP, video.Live().update, until=0.5, width=320)
+    pictures = [thing for thing in shown if isinstance(thing, video.Image)]
+    assert len(pictures) == 1 and 1 <= len(updates) <= 16
+    decoded = cv2.imdecode(np.frombuffer(updates[-1].data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (180, 320, 3)
+
+
+def test_the_stop_button_ends_it(monkeypatch):
+    buttons = []
+    monkeypatch.setattr(video, "display", lambda thing, **options: buttons.append(thing) if hasattr(thing, "click") else None)
+    seen = []
+
+    def recognise(frame, seconds):
+        seen.append(seconds)
+        buttons[0].click()
+        return []
+
+    video.play(CLIP, recognise)
+    assert len(seen) == 1
+
+
+def test_without_a_display_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(video, "can_show", lambda: False)
+    monkeypatch.setattr(cv2, "imshow", lambda *a: pytest.fail("a window was opened"))
+    video.play_window(CLIP, lambda frame, seconds: [])
+    assert "no display" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the process without a display")
+@pytest.mark.parametrize("display", [None, ":987"])
+def test_no_display_and_a_dead_one(display, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if display:
+        monkeypatch.setenv("DISPLAY", display)
+    assert video.can_show() is False
+
+
+def test_memory_stays_flat(clip):
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("resident memory is read from /proc, which this system has not")
+
+    def resident():
+        return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+    helpers.init_emotion()
+    with video.Live() as live:
+        for i in range(1200):
+            live.update(clip[1][i % 280], i / 24)
+            if i == 200:
+                before = resident()
+    assert resident() - before < 20
+
+
+def test_a_fast_frame_rate_is_written_small():
+    image = grey((240, 320))
+    video.put_fps(image, 31.4)
+    assert (image[:40, :140] != 90).any() and (image[60:] == 90).all()

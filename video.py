@@ -1,0 +1,595 @@
+"""Expressions on video, steady and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it.
+
+    import helpers, video
+    helpers.init_emotion()
+    with video.Reader("Media/sad_to_happy.mp4") as clip, video.Live() as live:
+        for seconds, frame in clip:
+            faces = live.update(frame, seconds)      # boxes, labels, probabilities, an id per face
+
+Reader takes a file or a camera, Writer makes a clip that browsers play, Steady averages over time, Live detects
+now and then and follows the faces in between. play() shows it in the notebook, play_window() in a window.
+"""
+import ctypes
+import math
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import ipywidgets
+import numpy as np
+import pandas as pd
+from IPython.display import Image, display
+from tqdm.auto import tqdm
+
+import helpers
+
+HALF_LIFE = 0.25       # seconds after which an old frame counts half: measured in notebook 9
+MARGIN = 0.1           # a new label must lead the shown one by so much
+FORGET = 1.0           # seconds without the face after which its history is gone
+DETECT_EVERY = 12      # frames; in between, the faces are followed
+NEW_FACE = 0.8         # a face less sure than this must be found twice before it is shown
+SMALL = 160            # pixels; faces are followed in a grey copy with this longer side
+LOST = 0.5             # correlation below which a face that is followed counts as lost
+FAILED_READS = 30      # so many reads in a row may fail before a clip or camera counts as ended
+USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell, or tells wrong
+
+
+# ---------------------------------------------------------------- frames in, frames out
+
+class Reader:
+    """The frames of a clip or a camera, one after another: iterate over it in a `with` block.
+
+    source : path of a clip, or the number of a camera on the computer that runs Python (0 is the first).
+    live : keep up with the clock. A clip then plays at its own speed, and frames for which the loop is too
+        slow are skipped; a camera always gives its newest frame.
+    Gives (seconds, frame): seconds since the first frame, by the clip's own time stamps, which rise; frame
+    uint8 (H, W, 3), BGR, upright. `fps` (1/s), `count` (frames that the file promises, 0 if unknown).
+    The with block releases file and camera, also after an error or an interrupt.
+    Raises TypeError, FileNotFoundError or ValueError in a sentence.
+    """
+
+    def __init__(self, source, live=False):
+        self.camera = isinstance(source, (int, np.integer)) and not isinstance(source, bool)
+        if not self.camera and not isinstance(source, (str, os.PathLike)):
+            raise TypeError(f"source is {source!r}: give the path of a clip, or a camera's number such as 0")
+        self.live, self._copy = live, None
+        self.source = int(source) if self.camera else helpers._check_file(source, "clip")
+        self._capture = self._open()
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = float(fps) if 1 <= fps <= 240 else USUAL_FPS          # NaN fails both
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.count = int(count) if 0 < count < 1e9 and not self.camera else 0
+
+    def _open(self):
+        if self.camera:
+            capture = cv2.VideoCapture(self.source)
+            if not capture.isOpened():
+                raise ValueError(f"no camera {self.source} on the computer that runs Python, or another program has "
+                                 "it: use the webcam cell of notebook 10 (the browser's camera), or a clip")
+            return capture
+        capture = cv2.VideoCapture(str(self.source), cv2.CAP_FFMPEG)
+        if not capture.isOpened() and not str(self.source).isascii():    # Windows: a name that FFmpeg can't take
+            self._copy = tempfile.mkdtemp()
+            copy = str(shutil.copy(self.source, Path(self._copy) / f"clip{self.source.suffix}"))
+            capture = cv2.VideoCapture(copy, cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            self._remove_copy()
+            raise ValueError(f"{self.source} is no clip that OpenCV can read: cut short, without a picture track, "
+                             "or no video at all")
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)                    # phones store portrait clips sideways
+        return capture
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *problem):
+        self.close()
+
+    def close(self):
+        """Release the file or camera. A second call does nothing."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.release()
+        self._remove_copy()
+
+    def _remove_copy(self):
+        if self._copy:
+            shutil.rmtree(self._copy, ignore_errors=True)
+            self._copy = None
+
+    def _read(self):
+        """The next frame, or None at the end; a few failed reads are passed over."""
+        for _ in range(FAILED_READS):
+            if self._capture is None:
+                return None
+            ok, frame = self._capture.read()
+            if ok and frame is not None and frame.size:
+                return helpers.to_bgr(frame)
+            if self.camera:
+                time.sleep(0.1)                                          # a camera may need a moment to wake up
+        return None
+
+    def __iter__(self):
+        if self._capture is None:
+            raise ValueError("this Reader is closed: make a new one to read again")
+        return self._newest() if self.camera and self.live else self._in_order()
+
+    def _in_order(self):
+        began, last, number = None, -1.0, 0
+        while (frame := self._read()) is not None:
+            now = time.perf_counter()
+            began = now if began is None else began
+            stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if self.camera:
+                seconds = now - began
+            elif math.isfinite(stamp) and last < stamp < last + 3600:
+                seconds = stamp
+            else:                                                        # no stamp, or one that stands still
+                seconds = max(last, 0.0) + (1 / self.fps if number else 0.0)
+            number += 1
+            late = now - began - seconds
+            last = seconds
+            if self.live and not self.camera:
+                if late > 1 / self.fps:
+                    continue
+                time.sleep(max(-late, 0))
+            yield seconds, frame
+        if not number:
+            raise ValueError(f"{self.source} gave no frame at all: " + (
+                "is the camera covered by another program?" if self.camera else "the clip is empty or damaged"))
+
+    def _newest(self):
+        """A thread empties the camera's buffer all the time, so that the loop never lags behind it."""
+        newest, ended, fresh = [], [], threading.Event()
+
+        def drain():
+            try:
+                for pair in self._in_order():
+                    newest[:] = [pair]
+                    fresh.set()
+            except Exception as problem:                                 # said by the loop, not by the thread
+                ended.append(problem)
+            ended.append(None)
+            fresh.set()
+
+        thread = threading.Thread(target=drain, daemon=True)
+        thread.start()
+        try:
+            while True:
+                fresh.wait()
+                fresh.clear()
+                if newest:
+                    yield newest.pop()
+                elif ended:
+                    if ended[0]:
+                        raise ended[0]
+                    return
+        finally:
+            capture, self._capture = self._capture, None                 # the thread ends with its next read
+            thread.join()
+            if capture is not None:
+                capture.release()
+
+
+class Writer:
+    """Write frames to a clip that browsers play (WebM, VP8): use it in a `with` block, call write().
+
+    The first frame sets the size; others are fitted into it. The file appears under its name when the block
+    ends; after an error or an interrupt it holds what was written so far.
+    Raises ValueError for another ending than .webm, a bad frame rate, or when no frame was written (no file is
+    left then), FileNotFoundError for a missing folder, OSError when the codec is missing or the disk is full.
+    """
+
+    def __init__(self, path, fps):
+        self.path = Path(path).expanduser()
+        if self.path.suffix.lower() != ".webm":
+            raise ValueError(f"{self.path} should end in .webm: that is what OpenCV can write and every browser plays")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {self.path.parent.resolve()}: create it first")
+        if isinstance(fps, bool) or not isinstance(fps, (int, float, np.number)) or not 1 <= fps <= 240:
+            raise ValueError(f"fps is {fps!r}: give frames per second from 1 to 240, such as Reader's fps")
+        self.fps, self.frames, self._writer, self._size = float(fps), 0, None, None
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".webm")
+        os.close(handle)
+        self._part = Path(name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, problem, trace):
+        try:
+            self.close()
+        except ValueError:
+            if problem is None:                                          # else the first problem is the one to tell
+                raise
+
+    def write(self, frame):
+        """Add one frame, uint8 (H, W, 3), BGR; other forms as to_bgr takes them."""
+        frame = helpers.to_bgr(frame)
+        if self._writer is None:
+            self._size = tuple(max(side - side % 2, 16) for side in frame.shape[1::-1])      # codecs want even sides
+            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
+            if not self._writer.isOpened():
+                self._part.unlink(missing_ok=True)
+                raise OSError(f"OpenCV can't write {self.path}: its VP8 codec is missing, or the disk is full")
+        self._writer.write(_fit(frame, self._size))
+        self.frames += 1
+
+    def close(self):
+        """Finish the file. A second call does nothing."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.release()
+            os.replace(self._part, self.path)
+        elif not self.frames:
+            self._part.unlink(missing_ok=True)
+            raise ValueError(f"no frame was written, so there is no {self.path.name}")
+
+
+def _fit(frame, size):
+    """The whole frame inside (width, height), black where its shape differs."""
+    width, height = size
+    if frame.shape[1::-1] == size:
+        return frame
+    if frame.shape[1] - width in (0, 1) and frame.shape[0] - height in (0, 1):
+        return np.ascontiguousarray(frame[:height, :width])
+    scale = min(width / frame.shape[1], height / frame.shape[0])
+    inner = cv2.resize(frame, [max(round(side * scale), 1) for side in frame.shape[1::-1]], interpolation=cv2.INTER_AREA)
+    left, top = (width - inner.shape[1]) // 2, (height - inner.shape[0]) // 2
+    return cv2.copyMakeBorder(inner, top, height - top - inner.shape[0], left, width - left - inner.shape[1],
+                              cv2.BORDER_CONSTANT)
+
+
+# ---------------------------------------------------------------- steady labels
+
+def iou(a, b):
+    """Intersection over union of two boxes [x, y, w, h]: 0 apart, 1 the same."""
+    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(across, 0) * max(down, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def match(old, new, least=0.2):
+    """Which new box goes on from which old one: {place in new: place in old}, best overlap (iou) first."""
+    pairs = sorted(((iou(a, b), i, j) for i, a in enumerate(old) for j, b in enumerate(new)), reverse=True)
+    matched = {}
+    for overlap, i, j in pairs:
+        if overlap > least and i not in matched.values() and j not in matched:
+            matched[j] = i
+    return matched
+
+
+def _check_seconds(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, np.number)) or not math.isfinite(seconds):
+        raise ValueError(f"seconds is {seconds!r}: give the time of the frame as a number")
+    return float(seconds)
+
+
+class Steady:
+    """Average each face's probabilities over time, and change its label only for a clear lead.
+
+    half_life : seconds after which an old frame counts half (0: no averaging). In seconds, not frames, so that
+        it means the same at any frame rate. margin : by how much a new label must lead. forget : seconds.
+    """
+
+    def __init__(self, half_life=HALF_LIFE, margin=MARGIN, forget=FORGET):
+        for name, value in {"half_life": half_life, "margin": margin, "forget": forget}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value!r}: give a number from 0 up")
+        self.half_life, self.margin, self.forget = half_life, margin, forget
+        self._known, self._next, self._last = [], 0, -math.inf
+
+    def update(self, faces, seconds):
+        """The same faces with averaged `emotions`, a steady `label`, and an `id` that stays: new dicts.
+
+        faces : as detect_emotions returns them; one without `emotions` was only seen, and keeps its average.
+        seconds : time of the frame. When it goes back (the clip starts again) all histories start afresh.
+        """
+        if _check_seconds(seconds) < self._last:
+            self._known = []
+        self._last = seconds
+        self._known = [known for known in self._known if seconds - known["seen"] <= self.forget]
+        matched = match([known["box"] for known in self._known], [face["box"] for face in faces])
+        steady = []
+        for j, face in enumerate(faces):
+            if j in matched:
+                known = self._known[matched[j]]
+            else:
+                known = {"id": self._next, "average": None, "label": None, "asked": seconds}
+                self._next += 1
+                self._known.append(known)
+            known.update(box=face["box"], seen=seconds)
+            if "emotions" in face:
+                self._average(known, face["emotions"], seconds)
+            face = {**face, "id": known["id"]}
+            if known["average"] is not None:
+                face.update(label=known["label"], emotions=dict(zip(helpers.EMOTIONS, known["average"].tolist())))
+            steady.append(face)
+        return steady
+
+    def _average(self, known, emotions, seconds):
+        now = np.array([emotions[name] for name in helpers.EMOTIONS])
+        old = 0.5 ** ((seconds - known["asked"]) / self.half_life) if self.half_life else 0.0
+        known["average"] = now if known["average"] is None else old * known["average"] + (1 - old) * now
+        known["asked"] = seconds
+        best = helpers.EMOTIONS[int(known["average"].argmax())]
+        lead = known["average"].max() - (known["average"][helpers.EMOTIONS.index(known["label"])] if known["label"] else -1)
+        if lead > self.margin or not self.half_life:
+            known["label"] = best
+
+
+# ---------------------------------------------------------------- fast: detect now and then, follow in between
+
+class Follower:
+    """Follow one box by template: where in the next grey frame is the patch that was the face?
+
+    Normalised cross-correlation (Lewis 1995, "Fast normalized cross-correlation") in a small grey copy.
+    """
+
+    def __init__(self, small, box, scale):
+        self.box, self.scale = [float(v) for v in box], scale
+        x, y, w, h = (v * scale for v in self.box)
+        self._x, self._y = max(round(x + 0.15 * w), 0), max(round(y + 0.15 * h), 0)     # the middle 70 %: no background
+        self._patch = small[self._y:max(round(y + 0.85 * h), self._y + 4), self._x:max(round(x + 0.85 * w), self._x + 4)]
+
+    def update(self, small):
+        """Move the box to its place in `small`, the next frame; returns the correlation, -1..1."""
+        h, w = self._patch.shape
+        reach = max(round(max(w, h) * 0.4), 4)
+        left, top = max(self._x - reach, 0), max(self._y - reach, 0)
+        region = small[top:self._y + h + reach, left:self._x + w + reach]
+        if min(h, w) < 4 or region.shape[0] < h or region.shape[1] < w:
+            return -1.0
+        _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(region, self._patch, cv2.TM_CCOEFF_NORMED))
+        self.box[0] += (left + x - self._x) / self.scale
+        self.box[1] += (top + y - self._y) / self.scale
+        self._x, self._y = left + x, top + y
+        return float(best) if math.isfinite(best) else -1.0
+
+
+class Live:
+    """Faces and steady expressions of each frame: detects every n-th frame and follows the faces in between.
+
+    detect_every : frames from one detection to the next; sooner when a face is lost or there is none.
+    recognise_every : frames from one forward pass to the next; all faces go through in one.
+    threaded : detect on a thread of its own, so that no frame waits for it; its boxes arrive a little later.
+    half_life, margin : see Steady. confidence : see helpers.detect_faces.
+    A face appears when it is NEW_FACE sure or was found twice; it goes when two detections in a row miss it.
+    Call helpers.init_emotion() first.
+    """
+
+    def __init__(self, detect_every=DETECT_EVERY, recognise_every=2, threaded=False, half_life=HALF_LIFE,
+                 margin=MARGIN, confidence=0.5):
+        for name, value in {"detect_every": detect_every, "recognise_every": recognise_every}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} is {value!r}: give a whole number of frames, 1 or more")
+        self.detect_every, self.recognise_every, self.confidence = detect_every, recognise_every, confidence
+        self._steady = Steady(half_life, margin)
+        self._pool = ThreadPoolExecutor(1) if threaded else None
+        self._lock = threading.Lock()                  # a notebook may call update() from several threads
+        self._last = -math.inf
+        self._start_afresh(None)
+
+    def _start_afresh(self, shape):
+        self._shape, self._tracks, self._asked, self._count, self._since = shape, [], None, 0, math.inf
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *problem):
+        self.close()
+
+    def close(self):
+        """End the detection thread, if there is one."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def update(self, frame, seconds):
+        """The faces of the next frame, (H, W, 3) BGR, at a time in seconds: a list, one dict per face.
+
+        As helpers.detect_emotions gives them, `emotions` averaged and `label` steady, plus `id`, a whole number
+        that a face keeps. A frame of another size, or an earlier time, starts afresh.
+        """
+        frame, seconds = helpers.to_bgr(frame), _check_seconds(seconds)
+        with self._lock:
+            if frame.shape != self._shape or seconds < self._last:
+                self._start_afresh(frame.shape)
+            self._last = seconds
+            scale = min(SMALL / max(frame.shape[:2]), 1.0)
+            small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), None, fx=scale, fy=scale,
+                               interpolation=cv2.INTER_AREA)
+            if self.detect_every > 1 or self._pool:
+                self._follow(small)
+            self._since += 1
+            self._detect(frame, small, scale)
+            shown = [track for track in self._tracks if track["confidence"] >= NEW_FACE or track["found"] > 1]
+            faces = [{"box": track["box"], "confidence": track["confidence"]} for track in shown]
+            if self._count % self.recognise_every == 0 or not all(track["recognised"] for track in shown):
+                faces = helpers.recognise(frame, faces)
+                for track in shown:
+                    track["recognised"] = True
+            self._count += 1
+            return self._steady.update(faces, seconds)
+
+    def _follow(self, small):
+        for track in self._tracks:
+            track["lost"] = track["follower"].update(small) < LOST
+            if not track["lost"]:
+                track["box"] = _clip(track["follower"].box, self._shape)
+        self._tracks = [track for track in self._tracks if track["box"]]
+
+    def _detect(self, frame, small, scale):
+        due = self._since >= (self.detect_every if self._tracks else max(self.detect_every // 4, 1))
+        due = due or any(track["lost"] for track in self._tracks)
+        if self._pool is None or self._count == 0:     # the first frame is worth waiting for
+            if due:
+                self._hold_against(helpers.detect_faces(frame, confidence=self.confidence), small, small, scale)
+            return
+        if self._asked and self._asked[0].done():
+            found, then = self._asked
+            self._asked = None
+            self._hold_against(found.result(), then, small, scale)
+        elif due and not self._asked:
+            self._asked = self._pool.submit(helpers.detect_faces, frame.copy(), confidence=self.confidence), small
+
+    def _hold_against(self, found, then, small, scale):
+        """What was detected in the frame of `then` replaces what was followed."""
+        self._since = 0
+        matched = match([track["box"] for track in self._tracks], [face["box"] for face in found])
+        tracks = []
+        for j, face in enumerate(found):
+            track = self._tracks[matched[j]] if j in matched else {"found": 0, "recognised": False}
+            track.update(face, found=track["found"] + 1, missed=0, lost=False,
+                         follower=Follower(then, face["box"], scale))
+            if then is not small:                      # the thread took some frames: catch up
+                track["follower"].update(small)
+                track["box"] = _clip(track["follower"].box, self._shape) or face["box"]
+            tracks.append(track)
+        for i, track in enumerate(self._tracks):
+            track["missed"] += 1
+            if i not in matched.values() and track["missed"] < 2 and not track["lost"]:
+                tracks.append(track)
+        self._tracks = sorted(tracks, key=lambda track: track["box"])
+
+
+def _clip(box, shape):
+    """The part of a box inside the picture in whole pixels; None when that is less than a third of it."""
+    x, y, w, h = box
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, shape[1]), min(y + h, shape[0])
+    inside = [round(left), round(top), round(right - left), round(bottom - top)]
+    return inside if min(inside[2:]) > 0 and inside[2] * inside[3] >= w * h / 3 else None
+
+
+# ---------------------------------------------------------------- showing, and keeping the numbers
+
+def timeline(source, recognise, until=math.inf):
+    """The expressions of a whole clip as a table (pandas), one row per face and frame.
+
+    recognise : a function of (frame, seconds) that returns faces, such as Live().update. until : seconds.
+    Columns: frame, seconds (the clip's own time), face (its id, else its place from the left), x, y, w, h in
+    pixels, label, confidence, and the eight probabilities. A frame without a face has one row with no values.
+    """
+    rows = []
+    with Reader(source) as clip, tqdm(total=clip.count or None, unit=" frames") as bar:
+        for number, (seconds, frame) in enumerate(clip):
+            if seconds > until:
+                break
+            for place, face in enumerate(recognise(frame, seconds)):
+                rows.append({"frame": number, "seconds": round(seconds, 3), "face": face.get("id", place),
+                             **dict(zip("xywh", face["box"])), "label": face.get("label"),
+                             "confidence": face.get("confidence"), **face.get("emotions", {})})
+            if not rows or rows[-1]["frame"] != number:
+                rows.append({"frame": number, "seconds": round(seconds, 3)})
+            bar.update()
+    columns = ["frame", "seconds", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["face", *"xywh"], "Int64"))
+
+
+def put_fps(image, fps):
+    """Write the frames per second into the top left corner of a picture, in place."""
+    scale = max(image.shape[0] / 600, 0.3)
+    cv2.putText(image, f"{fps:.0f} FPS", (8, round(30 * scale) + 4), cv2.FONT_HERSHEY_SIMPLEX, scale,
+                (0, 200, 255), max(round(2 * scale), 1), cv2.LINE_AA)
+
+
+class Pace:
+    """Frames per second over the last 30 frames: call tick() once a frame."""
+
+    def __init__(self):
+        self._times = []
+
+    def tick(self):
+        self._times = (self._times + [time.perf_counter()])[-31:]
+        return (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9)
+
+
+def play(source, recognise, until=math.inf, width=640):
+    """Show a clip or camera in the notebook, with boxes and labels: one picture that updates in place.
+
+    recognise, until : see timeline. width : pixels; larger pictures are shrunk. A progress bar, and a button
+    that stops it; the notebook's own stop button does too. Frames for which there is no time are skipped.
+    """
+    stopped, pace, handle, shown_at = [], Pace(), None, -math.inf
+    button = ipywidgets.Button(description="Stop", icon="stop")
+    button.on_click(stopped.append)
+    with Reader(source, live=True) as clip, tqdm(total=clip.count or None, unit=" frames") as bar:
+        display(button)
+        for seconds, frame in clip:
+            if seconds > until or stopped:
+                break
+            drawn = helpers.draw(frame, recognise(frame, seconds))
+            put_fps(drawn, pace.tick())
+            bar.update(round(seconds * clip.fps) - bar.n + 1)
+            if time.perf_counter() - shown_at < 1 / 30:                  # browsers drop what comes faster
+                continue
+            shown_at = time.perf_counter()
+            picture = Image(data=_jpeg(drawn, width))
+            if handle is None:
+                handle = display(picture, display_id=True)
+            else:
+                handle.update(picture)
+
+
+def _jpeg(image, width):
+    if image.shape[1] > width:
+        image = cv2.resize(image, (width, max(round(image.shape[0] * width / image.shape[1]), 1)),
+                           interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+
+
+def can_show():
+    """Whether a window can be opened here. On Linux OpenCV ends the whole process when there is no display."""
+    if sys.platform != "linux":
+        return True
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return False
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    screen = x11.XOpenDisplay(None)
+    if screen:
+        x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
+        x11.XCloseDisplay(screen)
+    return bool(screen) and cv2.currentUIFramework() != ""
+
+
+def play_window(source, recognise, mirror=False, title="Expressions (q ends it)"):
+    """Show a clip or camera in a window of its own, until q, Escape, its close button, or the end.
+
+    recognise : see timeline. mirror : flip left and right, as people expect of their own picture. Where no
+    window can be opened, it says so and returns.
+    """
+    if not can_show():
+        print("No window can be opened here: this computer has no display. Use play(), it shows the same inline.")
+        return
+    pace, shown = Pace(), False
+    with Reader(source, live=True) as clip:
+        try:
+            for seconds, frame in clip:
+                frame = cv2.flip(frame, 1) if mirror else frame
+                drawn = helpers.draw(frame, recognise(frame, seconds))
+                put_fps(drawn, pace.tick())
+                if shown and not _is_open(title):
+                    break
+                cv2.imshow(title, drawn)
+                shown = True
+                if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+                    break
+        finally:
+            if shown and _is_open(title):
+                cv2.destroyWindow(title)
+                cv2.waitKey(1)
+
+
+def _is_open(title):
+    try:
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:                                  # Qt, when the last window was closed
+        return False
