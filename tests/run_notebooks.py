@@ -27,7 +27,7 @@ def smaller(png):
 def main():
     for path in [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=300, kernel_name="python3",
+        NotebookClient(notebook, timeout=300, kernel_name="python3", coalesce_streams=True,
                        resources={"metadata": {"path": str(FOLDER)}}).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)

