@@ -61,6 +61,18 @@ def majority_labels(votes):
     return np.where((share > 0.5) & (winner < len(EMOTIONS)), winner, -1)
 
 
+def load_majority(folder, split):
+    """The faces of a split that have a majority label: images (N, 48, 48) uint8 and labels (N,) 0..7.
+
+    Raises what load_split raises, and ValueError when there is no such face.
+    """
+    images, votes = load_split(folder, split)
+    labels = majority_labels(votes)
+    if not (labels >= 0).any():
+        raise ValueError(f"no face of the split {split} in {folder} has a majority label")
+    return images[labels >= 0], labels[labels >= 0]
+
+
 def soft_targets(votes):
     """((N, 8) float32 targets that sum to 1, (N,) bool keep) for the paper's cross-entropy training.
 

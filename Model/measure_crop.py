@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from evaluate import predict  # noqa: E402
-from ferplus import load_split, majority_labels  # noqa: E402
+from ferplus import load_majority  # noqa: E402
 
 import helpers  # noqa: E402
 
@@ -45,9 +45,7 @@ def main():
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     net = helpers.load_network(args.model)
-    images, votes = load_split(args.data, args.split)
-    labels = majority_labels(votes)
-    images, labels = images[labels >= 0], labels[labels >= 0]
+    images, labels = load_majority(args.data, args.split)
 
     canvases, boxes, found = [], [], []
     for number, image in enumerate(images):

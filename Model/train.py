@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from ferplus import EMOTIONS, load_split, majority_labels, soft_targets  # noqa: E402
+from ferplus import EMOTIONS, load_majority, load_split, soft_targets  # noqa: E402
 
 from helpers import preprocess  # noqa: E402  ferplus put the project's folder on the path
 
@@ -225,10 +225,9 @@ def main():
     images, votes = load_split(args.data, "train")
     targets, keep = soft_targets(votes)
     faces, targets = torch.from_numpy(images[keep]), torch.from_numpy(targets[keep])
-    valid_images, valid_votes = load_split(args.data, "valid")
-    labels = majority_labels(valid_votes)
-    valid_faces = torch.from_numpy(np.concatenate([preprocess(face) for face in valid_images[labels >= 0]]))
-    valid_labels = torch.from_numpy(labels[labels >= 0])
+    valid_images, valid_labels = load_majority(args.data, "valid")
+    valid_faces = torch.from_numpy(np.concatenate([preprocess(face) for face in valid_images]))
+    valid_labels = torch.from_numpy(valid_labels)
     print(f"{len(faces)} faces to train on ({(~keep).sum()} left out: no emotion named), "
           f"{len(valid_faces)} to validate on")
 

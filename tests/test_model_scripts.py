@@ -103,10 +103,34 @@ def test_swapped_and_missing_tables(tmp_path):
 # ------------------------------------------------------------------ evaluate.py
 
 def test_the_report_counts():
-    result = evaluate.report(np.array([0, 0, 0, 1, 1, 7]), np.array([0, 0, 3, 1, 0, 7]))
+    result = evaluate.report(np.array([0, 0, 0, 1, 1, 7]), np.eye(8)[[0, 0, 3, 1, 0, 7]])
     assert result["accuracy"] == 4 / 6 and result["recall"]["Neutral"] == 2 / 3 and result["recall"]["Fear"] is None
     assert result["mean_recall"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert result["precision"]["Neutral"] == 2 / 3 and result["precision"]["Sad"] == 0
+    assert result["precision"]["Disgust"] is None
     assert result["confusion"][0][3] == 1 and result["confusion"][1][0] == 1 and result["counts"]["Contempt"] == 1
+
+
+def test_calibration_by_hand():
+    sure = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
+    probabilities = np.stack([sure, 1 - sure] + [np.zeros(6)] * 6, 1)
+    result = evaluate.calibration(np.array([0, 0, 0, 1, 0, 1]), probabilities)      # 3 of 4 right at 0.9, 1 of 2 at 0.6
+    assert [b["faces"] for b in result["bins"]] == [2, 4] and [b["right"] for b in result["bins"]] == [0.5, 0.75]
+    assert result["ece"] == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
+    assert evaluate.calibration(np.array([0]), np.eye(8)[:1])["ece"] == 0           # sure and right
+
+
+@pytest.mark.parametrize("kind, amount, box", [
+    ("shift", 0.0, (10, 30, 20, 40)), ("shift", 0.25, (22, 42, 32, 52)), ("scale", 1.0, (10, 30, 20, 40)),
+    ("scale", 0.5, (17, 27, 22, 32)), ("squash", 0.5, (10, 30, 22, 32)), ("squash", 1.0, (10, 30, 20, 40))])
+def test_changed_faces_have_their_parts_where_they_should(kind, amount, box):
+    face = np.zeros((48, 48), np.uint8)
+    face[10:30, 20:40] = 255
+    rows, columns = np.nonzero(evaluate.changed(face, kind, amount) > 127)
+    top, bottom, left, right = box
+    found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
+    expected = [top, min(bottom, 48), left, min(right, 48)]
+    assert np.abs(np.subtract(found, expected)).max() <= 1
 
 
 def test_evaluate_runs_as_documented(tmp_path, network_saying):
@@ -116,12 +140,14 @@ def test_evaluate_runs_as_documented(tmp_path, network_saying):
              names=np.array(list("abcd")))
     model = network_saying([0, 0, 0, 5, 0, 0, 0, 0], batch="N")
     done = subprocess.run([sys.executable, str(ROOT / "Model" / "evaluate.py"), "--data", str(tmp_path), "--split", "valid",
-                           "--json", str(tmp_path / "out.json"), str(model)], capture_output=True, text=True)
+                           "--robustness", "--json", str(tmp_path / "out.json"), str(model)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["faces"] == 3 and result["accuracy"] == 2 / 3 and result["recall"]["Sad"] == 1
     assert result["recall"]["Happy"] == 0 and result["recall"]["Fear"] is None and result["ms_per_face"] > 0
-    assert "accuracy 66.67%" in done.stdout
+    assert "accuracy 66.67%" in done.stdout and "times as fast" in done.stdout
+    assert set(result["robustness"]) == {"shift", "scale", "squash"} and 0 <= result["calibration"]["ece"] <= 1
+    assert result["robustness"]["shift"]["0.0"] == result["robustness"]["scale"]["1.0"] == result["accuracy"]
 
 
 @pytest.mark.parametrize("arrays, words", [
