@@ -1,0 +1,299 @@
+"""The Python half of the webcam widget, without a browser: messages go straight to its handler."""
+import json
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import helpers
+import numpy as np
+import pytest
+import webcam
+from conftest import ROOT
+
+JPEG = (ROOT / "Media" / "clip_happy.jpg").read_bytes()
+FACE = {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}, "confidence": 0.9}
+LIMIT = 30        # seconds for an answer; the machine may be slow
+
+
+class Cam(webcam.Webcam):
+    """Notes what it would send to the browser."""
+
+    def __init__(self, *values, **options):
+        self.answers, self.arrived = [], threading.Condition()
+        super().__init__(*values, **options)
+
+    def send(self, content, buffers=None):
+        json.dumps(content, allow_nan=False)             # as the kernel does
+        with self.arrived:
+            self.answers.append(content)
+            self.arrived.notify_all()
+
+    def picture(self, number=1, buffers=(JPEG,), **content):
+        self._receive(self, {"kind": "frame", "number": number, **content}, list(buffers))
+
+    def wait(self, count=1):
+        """All answers, as soon as there are `count`."""
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.answers) >= count, LIMIT), f"{len(self.answers)} answers"
+            return self.answers
+
+
+@pytest.fixture
+def cam():
+    """A widget whose recognise gives one face; closed at the end."""
+    cam = Cam(lambda frame, seconds: [FACE])
+    yield cam
+    cam.close()
+
+
+def test_a_picture_is_recognised_answered_and_kept(cam):
+    cam.picture(7, delay=31, rate=14.5)
+    assert cam.wait() == [{"kind": "answer", "number": 7, "faces": [
+        {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}}]}]
+    assert (cam.frames, cam.faces, cam.delay, cam.rate) == (1, [FACE], 31.0, 14.5) and type(cam.delay) is float
+    frame, faces = cam.latest()
+    assert faces == [FACE] and np.array_equal(frame, helpers.read_image(ROOT / "Media" / "clip_happy.jpg"))
+    frame[:], faces[:] = 0, []                            # the reader's copies
+    assert cam.latest()[0].any() and cam.latest()[1] == [FACE]
+
+
+def test_the_default_finds_the_expression():
+    helpers.init_emotion()
+    cam = Cam()
+    cam.picture()
+    assert [face["label"] for face in cam.wait()[0]["faces"]] == ["Happy"]
+    cam.close()
+
+
+def test_the_default_without_a_network_says_what_to_call():
+    cam = Cam()
+    cam.picture()
+    assert "call init_emotion() once" in cam.wait()[0]["error"]
+    cam.close()
+
+
+def test_recognise_gets_bgr_pixels_and_a_clock_that_goes_forward():
+    got = []
+    cam = Cam(lambda frame, seconds: got.append((frame, seconds)) or [])
+    for count in (1, 2, 3):
+        cam.picture(count)
+        cam.wait(count)
+    assert all(frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3 for frame, _ in got)
+    times = [seconds for _, seconds in got]
+    assert all(type(value) is float for value in times) and times[0] < times[1] < times[2]
+    cam.close()
+
+
+@pytest.mark.parametrize("buffers", [(), (b"",), (b"no picture at all",), (JPEG[:100],), (memoryview(b"\0" * 5000),)])
+def test_bytes_that_are_no_picture_are_answered(cam, buffers):
+    cam.picture(3, buffers)
+    (answer,) = cam.wait()
+    assert answer["number"] == 3 and "that are no picture" in answer["error"]
+    assert cam.frames == 0
+    cam.picture(4)                                        # and it goes on
+    assert cam.wait(2)[1]["faces"]
+
+
+@pytest.mark.parametrize("problem", [ValueError("too dark"), cv2.error("inside OpenCV"), KeyError("x"),
+                                     SystemExit("leave")])
+def test_an_error_in_recognise_is_answered(problem):
+    def recognise(frame, seconds):
+        raise problem
+    cam = Cam(recognise)
+    cam.picture(5)
+    (answer,) = cam.wait()
+    assert answer["number"] == 5 and str(problem) in answer["error"] and "faces" not in answer
+    with pytest.raises(RuntimeError, match="no picture yet"):
+        cam.latest()
+    cam.close()
+
+
+@pytest.mark.parametrize("faces", [
+    None, "Happy", 5, [None], [{}], [{"box": [1, 2, 3]}], [{"box": None}], [{"box": [1, 2, 3, float("nan")]}],
+    [{"box": [1, 2, 3, 4], "label": "Sad"}], [{"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Sad": "much"}}],
+    [{"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Sad": float("nan")}}]], ids=repr)
+def test_what_is_no_list_of_faces_is_answered_with_what_is_wanted(faces):
+    cam = Cam(lambda frame, seconds: faces)
+    cam.picture()
+    assert "recognise" in cam.wait()[0]["error"]
+    cam.close()
+
+
+def test_numpy_numbers_become_plain_ones():
+    face = {"box": np.array([1, 2, 3, 4]), "label": np.str_("Sad"), "emotions": {"Sad": np.float32(0.5)},
+            "confidence": np.float32(0.9)}
+    (plain,) = webcam.plain_faces((face,))
+    assert [type(v) for v in plain["box"]] == [int] * 4 and type(plain["label"]) is str
+    assert type(plain["emotions"]["Sad"]) is float
+    assert webcam.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
+    json.dumps(plain)
+
+
+@pytest.mark.parametrize("content", [{"kind": "tick"}, {"kind": "other"}, {}, None, "frame", 5])
+def test_other_messages_are_ignored(cam, content):
+    cam._receive(cam, content, [])
+    assert cam._worker is None and cam.answers == []
+
+
+def test_latest_before_any_picture_never_waits(cam):
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="no picture yet: press Start and allow the camera, then run this cell"):
+        cam.latest()
+    assert time.monotonic() - start < 5
+    cam.error = "The browser finds no camera."
+    with pytest.raises(RuntimeError, match="the widget says: The browser finds no camera"):
+        cam.latest()
+    assert cam.delay is None and cam.rate is None
+
+
+def test_pictures_that_pile_up_are_dropped_to_the_newest():
+    """200 at once: the one that is looked at, then the newest; each gets an answer, the others an empty one."""
+    looked, go_on = [], threading.Event()
+
+    def recognise(frame, seconds):
+        looked.append(seconds)
+        assert go_on.wait(LIMIT)
+        return [FACE]
+    cam = Cam(recognise)
+    cam.picture(0)
+    while not looked:
+        time.sleep(0.01)
+    for number in range(1, 200):
+        cam.picture(number)
+    go_on.set()
+    answers = cam.wait(200)
+    assert len(looked) == 2 and sorted(answer["number"] for answer in answers) == list(range(200))
+    assert [answer["number"] for answer in answers if "faces" in answer] == [0, 199]
+    assert all(answer["dropped"] for answer in answers if 0 < answer["number"] < 199)
+    cam.close()
+
+
+def test_recognise_never_runs_twice_at_once():
+    """Messages come in several threads."""
+    inside, most = [], []
+
+    def recognise(frame, seconds):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return []
+    cam = Cam(recognise)
+    threads = [threading.Thread(target=lambda: [cam.picture(n) for n in range(20)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    cam.wait(80)
+    assert max(most) == 1
+    cam.close()
+
+
+def test_the_worker_thread_ends_and_starts_again(cam, monkeypatch):
+    monkeypatch.setattr(webcam, "IDLE", 0.05)
+    cam.picture()
+    cam.wait()
+    worker = cam._worker
+    if worker is not None:
+        worker.join(LIMIT)
+    assert cam._worker is None
+    cam.picture()
+    assert cam.wait(2)[1]["faces"]
+
+
+def test_answers_are_sent_in_the_context_of_their_message(cam, monkeypatch):
+    """ipykernel 7 sends the next messages to the thread from whose context the last answer came."""
+    import contextvars
+    variable, seen = contextvars.ContextVar("variable", default="another thread"), []
+    monkeypatch.setattr(cam, "send", lambda content: (seen.append(variable.get()), Cam.send(cam, content)))
+    context = contextvars.copy_context()
+    context.run(variable.set, "the message")
+    context.run(cam.picture)
+    cam.wait()
+    assert seen == ["the message"]
+
+
+def test_nothing_of_a_picture_is_in_the_state_that_notebooks_save(cam):
+    before = cam.get_state()
+    cam.picture()
+    cam.wait()
+    assert cam.get_state() == before and "faces" not in before and "frames" not in before
+    assert all(not isinstance(value, (bytes, memoryview, np.ndarray)) for value in before.values())
+    assert before["state"] == "off" and before["error"] == ""
+
+
+def test_the_text_is_short_and_steady(cam):
+    other = webcam.Webcam()
+    assert repr(cam) == repr(other) == str(cam) and len(repr(cam)) < 100 and "0x" not in repr(cam)
+    assert cam._repr_mimebundle_()[0]["text/plain"] == repr(cam)
+    other.close()
+
+
+def test_display_gives_a_note_and_the_widget(cam, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append(data))
+    cam._ipython_display_()
+    assert [sorted(data) for data in shown] == [["text/html"],
+                                                ["application/vnd.jupyter.widget-view+json", "text/plain"]]
+    cam.close()
+    with pytest.raises(RuntimeError, match="make a new one"):
+        cam._ipython_display_()
+
+
+def test_stop_tells_the_browser_and_close_forgets(cam):
+    cam.picture()
+    cam.wait()
+    cam.stop()
+    assert cam.answers[-1] == {"kind": "stop"} and cam.latest()
+    cam.close()
+    cam.close()
+    with pytest.raises(RuntimeError, match="no picture yet"):
+        cam.latest()
+    cam.picture(9)                                        # one that was still under way
+    cam.wait(3)
+    with pytest.raises(RuntimeError, match="no picture yet"):
+        cam.latest()
+
+
+@pytest.mark.parametrize("options, error, words", [
+    ({"recognise": 5}, TypeError, "function of"), ({"width": "640"}, TypeError, "whole pixels"),
+    ({"width": 640.0}, TypeError, "whole pixels"), ({"height": True}, TypeError, "whole pixels"),
+    ({"height": 0}, ValueError, "16 to 4096"), ({"width": 10**6}, ValueError, "16 to 4096"),
+    ({"quality": 0}, ValueError, "up to 1"), ({"quality": 80}, ValueError, "up to 1"),
+    ({"quality": float("nan")}, ValueError, "up to 1"), ({"quality": "high"}, TypeError, "up to 1")])
+def test_wrong_arguments(options, error, words):
+    with pytest.raises(error, match=words):
+        webcam.Webcam(**options)
+
+
+def test_numpy_sizes_are_fine():
+    cam = webcam.Webcam(width=np.int64(320), height=np.int32(240), quality=np.float32(0.5))
+    assert cam.get_state()["width"] == 320 and type(cam.width) is int
+    cam.close()
+
+
+def test_the_script_says_what_python_does():
+    script = Path(webcam.__file__).with_name("webcam.js").read_text(encoding="utf-8")
+    assert f"const UNCERTAIN = {helpers.UNCERTAIN};" in script
+    assert script.isascii() and "import " not in script and "https://" not in script       # needs no network
+
+
+def test_the_server_setting_is_harmless(capsys, monkeypatch):
+    websocket = pytest.importorskip("jupyter_server.services.kernels.websocket")
+    handler = websocket.KernelWebsocketHandler
+    monkeypatch.setattr(handler, "open", lambda self, kernel_id: f"opened {kernel_id}")
+    code = compile((ROOT / "jupyter_lab_config.py").read_text(encoding="utf-8"), "jupyter_lab_config.py", "exec")
+    exec(code, {})
+
+    class Fake:
+        asked = []
+        log = type("Log", (), {"info": staticmethod(lambda *words: None)})
+
+        def set_nodelay(self, value):
+            self.asked.append(value)
+            raise AttributeError("no such thing in this version")
+    assert handler.open(Fake(), "5") == "opened 5" and Fake.asked == [True]
+    monkeypatch.delattr(websocket, "KernelWebsocketHandler")
+    exec(code, {})
+    assert "usual speed" in capsys.readouterr().out
