@@ -28,7 +28,7 @@ import helpers  # noqa: E402
 import video  # noqa: E402
 
 CLIP = ROOT / "Media" / "sad_to_happy.mp4"
-PLAIN_FRAMES = 120     # the plain loop is slow: so many frames tell
+PLAIN_FRAMES = 72     # the plain loop is slow: so many frames tell
 
 
 def plain_fps(network):
