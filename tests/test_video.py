@@ -133,6 +133,20 @@ def test_what_is_no_source(source):
         video.Reader(source)
 
 
+@pytest.mark.parametrize("source", [-1, 100, 10**12, np.int64(-5)])
+def test_a_camera_number_that_cannot_be(source, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *a: pytest.fail("OpenCV was asked, which may end the process"))
+    with pytest.raises(ValueError, match="numbered from 0 to 99"):
+        video.Reader(source)
+
+
+@pytest.mark.parametrize("source, words", [("", "empty path"), ("http://host/clip.mp4", "on the web: download the clip"),
+                                           ("HTTPS://host/clip.mp4", "on the web: download the clip")])
+def test_a_path_that_is_none(source, words):
+    with pytest.raises(ValueError, match=words):
+        video.Reader(source)
+
+
 def test_no_camera_is_a_sentence():
     with pytest.raises(ValueError, match="no camera 99 .* notebook 10"):
         video.Reader(99)
