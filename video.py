@@ -37,6 +37,7 @@ DETECT_EVERY = 12      # frames; in between, the faces are followed
 NEW_FACE = 0.8         # a face less sure than this must be found twice before it is shown
 SMALL = 160            # pixels; faces are followed in a grey copy with this longer side
 LOST = 0.5             # correlation below which a face that is followed counts as lost
+AT_LEAST_EVERY = 0.25  # seconds; a live clip that can't be read fast enough shows a late frame so often
 FAILED_READS = 30      # so many reads in a row may fail before a clip or camera counts as ended
 USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell, or tells wrong
 
@@ -79,6 +80,7 @@ class Reader:
         if str(source).lower().startswith(("http:", "https:")):
             raise ValueError(f"{source} is an address on the web: download the clip first, then give its path")
         self.live, self._copy = live, None
+        self._began, self._last = None, -1.0                             # of the camera; of the newest frame
         self.source = int(source) if self.camera else helpers._check_file(source, "clip")
         with quiet():
             self._capture = self._open()
@@ -142,28 +144,35 @@ class Reader:
         return self._newest() if self.camera and self.live else self._in_order()
 
     def _in_order(self):
-        began, last, number = None, -1.0, 0
+        began = None                                                     # of this loop, by the clock
         while (frame := self._read()) is not None:
             now = time.perf_counter()
-            began = now if began is None else began
-            stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if self.camera:
-                seconds = now - began
-            elif math.isfinite(stamp) and last < stamp < last + 3600:
-                seconds = stamp
-            else:                                                        # no stamp, or one that stands still
-                seconds = max(last, 0.0) + (1 / self.fps if number else 0.0)
-            number += 1
+            seconds = self._time_of_frame(now)
+            if began is None:
+                began, shown = now - seconds, now
             late = now - began - seconds
-            last = seconds
             if self.live and not self.camera:
-                if late > 1 / self.fps:
+                if late > 1 / self.fps and now - shown < AT_LEAST_EVERY:
                     continue
                 time.sleep(max(-late, 0))
             yield seconds, frame
-        if not number:
-            raise ValueError(f"{self.source} gave no frame at all: " + (
+            shown = time.perf_counter()
+        if began is None and self._capture is not None:
+            raise ValueError(f"{self.source} was already read to its end: open it again with a new Reader"
+                             if self._last >= 0 else f"{self.source} gave no frame at all: " + (
                 "is the camera covered by another program?" if self.camera else "the clip is empty or damaged"))
+
+    def _time_of_frame(self, now):
+        """Seconds from the first frame to the one just read: they rise, whatever the file says."""
+        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self.camera:
+            self._began = now if self._began is None else self._began
+            self._last = now - self._began
+        elif math.isfinite(stamp) and self._last < stamp < self._last + 3600:
+            self._last = stamp
+        else:                                                            # no stamp, or one that stands still
+            self._last = self._last + 1 / self.fps if self._last >= 0 else 0.0
+        return self._last
 
     def _newest(self):
         """A thread empties the camera's buffer all the time, so that the loop never lags behind it."""

@@ -205,6 +205,55 @@ def test_live_skips_what_is_late(fake, monkeypatch):
     assert 8 <= len(taken) <= 12 and taken[-1] > 1.7
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """[seconds]: the time that video.py sees; it goes on when somebody sleeps, or a test says so."""
+    now = [0.0]
+    monkeypatch.setattr(video.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(video.time, "sleep", lambda wait: now.__setitem__(0, now[0] + wait))
+    return now
+
+
+@pytest.mark.parametrize("loop", [0, 0.3])
+def test_a_clip_that_is_slow_to_decode_does_not_freeze(loop, fake, clock):
+    capture, taken = fake([grey()] * 50, fps=25, stamps=[40 * i for i in range(50)]), []
+    read = capture.read
+    capture.read = lambda: clock.__setitem__(0, clock[0] + 0.08) or read()           # twice as slow as it should play
+    with video.Reader(CLIP, live=True) as reader:
+        for seconds, _ in reader:
+            taken.append(clock[0])
+            clock[0] += loop
+    gaps = [b - a - loop for a, b in zip(taken, taken[1:])]
+    assert 10 <= len(taken) <= 25 and max(gaps) < 0.4
+
+
+def test_a_second_loop_goes_on_or_says_that_it_is_over(fake, clock):
+    fake([grey()] * 10, fps=10, stamps=[100 * i for i in range(10)])
+    with video.Reader(CLIP, live=True) as reader:
+        first = [next(iter(reader))[0] for _ in range(3)]
+        clock[0] += 60                                      # somebody thinks
+        waited = -clock[0]
+        second = [seconds for seconds, _ in reader]
+        assert first + second == pytest.approx([i / 10 for i in range(10)]) and waited + clock[0] < 0.7
+        with pytest.raises(ValueError, match="already read to its end: open it again"):
+            list(reader)
+
+
+def test_the_time_of_a_camera_goes_on_in_a_second_loop(fake, clock):
+    fake([grey()] * 5)
+    with video.Reader(0) as reader:
+        assert next(iter(reader))[0] == 0
+        clock[0] += 7
+        assert next(iter(reader))[0] == 7
+
+
+def test_a_loop_over_a_closed_reader_just_ends(fake):
+    fake([grey()] * 5)
+    with video.Reader(CLIP) as reader:
+        frames = iter(reader)
+    assert list(frames) == []
+
+
 def test_a_live_camera_gives_its_newest_frame(fake, monkeypatch):
     capture = fake([grey(value=i) for i in range(200)])
     monkeypatch.setattr(video, "FAILED_READS", 3)           # waits a moment after each
