@@ -79,7 +79,7 @@ class Reader:
             raise ValueError("Reader was given an empty path: give the path of a clip")
         if str(source).lower().startswith(("http:", "https:")):
             raise ValueError(f"{source} is an address on the web: download the clip first, then give its path")
-        self.live, self._copy = live, None
+        self.live, self._copy, self._thread = live, None, None
         self._began, self._last = None, -1.0                             # of the camera; of the newest frame
         self.source = int(source) if self.camera else helpers._check_file(source, "clip")
         with quiet():
@@ -116,7 +116,9 @@ class Reader:
 
     def close(self):
         """Release the file or camera. A second call does nothing."""
-        capture, self._capture = self._capture, None
+        capture, self._capture = self._capture, None                     # which ends the thread of _newest
+        if self._thread is not None:
+            self._thread.join()                                          # never release what is being read
         if capture is not None:
             capture.release()
         self._remove_copy()
@@ -126,12 +128,12 @@ class Reader:
             shutil.rmtree(self._copy, ignore_errors=True)
             self._copy = None
 
-    def _read(self):
-        """The next frame, or None at the end; a few failed reads are passed over."""
+    def _read(self, capture):
+        """The next frame, or None at the end and after close(); a few failed reads are passed over."""
         for _ in range(FAILED_READS):
             if self._capture is None:
                 return None
-            ok, frame = self._capture.read()
+            ok, frame = capture.read()
             if ok and frame is not None and frame.size:
                 return helpers.to_bgr(frame)
             if self.camera:
@@ -144,10 +146,10 @@ class Reader:
         return self._newest() if self.camera and self.live else self._in_order()
 
     def _in_order(self):
-        began = None                                                     # of this loop, by the clock
-        while (frame := self._read()) is not None:
+        began, capture = None, self._capture                             # began: this loop, by the clock
+        while (frame := self._read(capture)) is not None:
             now = time.perf_counter()
-            seconds = self._time_of_frame(now)
+            seconds = self._time_of_frame(capture, now)
             if began is None:
                 began, shown = now - seconds, now
             late = now - began - seconds
@@ -162,9 +164,9 @@ class Reader:
                              if self._last >= 0 else f"{self.source} gave no frame at all: " + (
                 "is the camera covered by another program?" if self.camera else "the clip is empty or damaged"))
 
-    def _time_of_frame(self, now):
+    def _time_of_frame(self, capture, now):
         """Seconds from the first frame to the one just read: they rise, whatever the file says."""
-        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self.camera:
             self._began = now if self._began is None else self._began
             self._last = now - self._began
@@ -176,23 +178,26 @@ class Reader:
 
     def _newest(self):
         """A thread empties the camera's buffer all the time, so that the loop never lags behind it."""
-        newest, ended, fresh = [], [], threading.Event()
+        newest, ended, fresh, left = [], [], threading.Event(), threading.Event()
 
         def drain():
             try:
                 for pair in self._in_order():
                     newest[:] = [pair]
                     fresh.set()
+                    if left.is_set():
+                        break
             except Exception as problem:                                 # said by the loop, not by the thread
                 ended.append(problem)
             ended.append(None)
             fresh.set()
 
-        thread = threading.Thread(target=drain, daemon=True)
+        self._thread = thread = threading.Thread(target=drain, daemon=True)
         thread.start()
         try:
-            while True:
-                fresh.wait()
+            while self._capture is not None:
+                if not ended:                                            # else nobody sets it again
+                    fresh.wait()
                 fresh.clear()
                 if newest:
                     yield newest.pop()
@@ -201,10 +206,8 @@ class Reader:
                         raise ended[0]
                     return
         finally:
-            capture, self._capture = self._capture, None                 # the thread ends with its next read
+            left.set()
             thread.join()
-            if capture is not None:
-                capture.release()
 
 
 class Writer:

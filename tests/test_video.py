@@ -3,6 +3,8 @@ import math
 import os
 import struct
 import sys
+import threading
+import time
 import wave
 
 import cv2
@@ -261,6 +263,69 @@ def test_a_live_camera_gives_its_newest_frame(fake, monkeypatch):
         values = [int(frame[0, 0, 0]) for _, frame in reader]
     assert values == sorted(values) and len(set(values)) == len(values) and values[-1] == 199
     assert capture.released == 1
+
+
+def in_time(work, limit=5):
+    """What work() returns; fails instead of hanging."""
+    answer = []
+    thread = threading.Thread(target=lambda: answer.append(work()), daemon=True)
+    thread.start()
+    thread.join(limit)
+    assert not thread.is_alive(), "it hangs"
+    return answer[0]
+
+
+def test_a_camera_that_is_unplugged_while_the_loop_is_busy(fake, monkeypatch):
+    monkeypatch.setattr(video, "FAILED_READS", 1)
+    fake([grey()] * 5)
+    reader = video.Reader(0, live=True)
+
+    def work():
+        taken = []
+        for seconds, _ in reader:
+            taken.append(seconds)
+            reader._thread.join()                           # busy until the camera is gone
+        return taken
+    assert 1 <= len(in_time(work)) <= 2
+
+
+class SlowCapture(FakeCapture):
+    """A camera that never ends, and notes whether it was released while it was read."""
+    reading = torn = False
+
+    def read(self):
+        self.reading = True
+        time.sleep(0.02)
+        self.reading = False
+        return True, self.frames[0]
+
+    def release(self):
+        self.torn = self.torn or self.reading
+        super().release()
+
+
+def test_close_inside_a_live_loop_ends_it(monkeypatch):
+    capture = SlowCapture([grey()])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *source: capture)
+    reader = video.Reader(0, live=True)
+
+    def work():
+        taken = 0
+        for _ in reader:
+            taken += 1
+            if taken == 3:
+                reader.close()
+        return taken
+    assert in_time(work) == 3 and capture.released == 1 and not capture.torn
+
+
+def test_a_live_camera_can_be_looped_over_again(monkeypatch):
+    capture = SlowCapture([grey()])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *source: capture)
+    with video.Reader(0, live=True) as reader:
+        first, second = (in_time(lambda: next(iter(reader))[0]) for _ in range(2))
+        assert second > first and not reader._thread.is_alive() and not capture.released
+    assert capture.released == 1 and not capture.torn
 
 
 def with_rotation(path, degrees):
