@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +40,7 @@ SMALL = 160            # pixels; faces are followed in a grey copy with this lon
 LOST = 0.5             # correlation below which a face that is followed counts as lost
 AT_LEAST_EVERY = 0.25  # seconds; a live clip that can't be read fast enough shows a late frame so often
 FAILED_READS = 30      # so many reads in a row may fail before a clip or camera counts as ended
+MOST_VP8 = 16383       # pixels each way: what VP8 can hold
 USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell, or tells wrong
 
 
@@ -215,22 +217,26 @@ class Writer:
 
     The first frame sets the size; others are fitted into it. The file appears under its name when the block
     ends; after an error or an interrupt it holds what was written so far.
-    Raises ValueError for another ending than .webm, a bad frame rate, or when no frame was written (no file is
-    left then), FileNotFoundError for a missing folder, OSError when the codec is missing or the disk is full.
+    Raises TypeError or ValueError for no path, another ending than .webm, a bad frame rate, a frame that is too
+    large, or when no frame was written, FileNotFoundError for a missing folder, OSError when the codec is missing
+    or the disk is full. No file is left then, and one that was there before stays as it was.
     """
 
     def __init__(self, path, fps):
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path is {path!r}: give the path of the clip to write, such as 'results/labelled.webm'")
         self.path = Path(path).expanduser()
+        if self.path.is_dir():
+            raise ValueError(f"{self.path.resolve()} is a folder: give the path of the clip to write")
         if self.path.suffix.lower() != ".webm":
             raise ValueError(f"{self.path} should end in .webm: that is what OpenCV can write and every browser plays")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"no folder {self.path.parent.resolve()}: create it first")
         if isinstance(fps, bool) or not isinstance(fps, (int, float, np.number)) or not 1 <= fps <= 240:
             raise ValueError(f"fps is {fps!r}: give frames per second from 1 to 240, such as Reader's fps")
-        self.fps, self.frames, self._writer, self._size = float(fps), 0, None, None
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".webm")
-        os.close(handle)
-        self._part = Path(name)
+        self.fps, self.frames, self._writer, self._size, self._closed = float(fps), 0, None, None, False
+        self._part = self.path.with_name(f".{uuid.uuid4().hex}.webm")
+        self._part.touch()                                               # says now whether the folder can be written to
 
     def __enter__(self):
         return self
@@ -238,32 +244,45 @@ class Writer:
     def __exit__(self, kind, problem, trace):
         try:
             self.close()
-        except ValueError:
+        except (ValueError, OSError):
             if problem is None:                                          # else the first problem is the one to tell
                 raise
 
     def write(self, frame):
         """Add one frame, uint8 (H, W, 3), BGR; other forms as to_bgr takes them."""
+        if self._closed:
+            raise ValueError("this Writer is closed: make a new one to write another clip")
         frame = helpers.to_bgr(frame)
         if self._writer is None:
+            if max(frame.shape[:2]) > MOST_VP8:
+                raise ValueError(f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels is too large for VP8: "
+                                 f"shrink it to {MOST_VP8} at most each way")
             self._size = tuple(max(side - side % 2, 16) for side in frame.shape[1::-1])      # codecs want even sides
             with quiet():
                 self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
             if not self._writer.isOpened():
-                self._part.unlink(missing_ok=True)
                 raise OSError(f"OpenCV can't write {self.path}: its VP8 codec is missing, or the disk is full")
         self._writer.write(_fit(frame, self._size))
         self.frames += 1
 
     def close(self):
         """Finish the file. A second call does nothing."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.release()
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer is not None:
+            self._writer.release()
+        with quiet():                                                    # OpenCV says nothing of a full disk: count
+            kept = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
+            whole = self.frames and sum(1 for _ in iter(kept.grab, False)) >= self.frames
+            kept.release()
+        if whole:
             os.replace(self._part, self.path)
-        elif not self.frames:
-            self._part.unlink(missing_ok=True)
+            return
+        self._part.unlink(missing_ok=True)
+        if not self.frames:
             raise ValueError(f"no frame was written, so there is no {self.path.name}")
+        raise OSError(f"{self.path} could not be written whole: make room on the disk, then write it again")
 
 
 def _fit(frame, size):

@@ -2,6 +2,7 @@
 import math
 import os
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -410,16 +411,79 @@ def test_after_an_interrupt_the_clip_plays(tmp_path):
 @pytest.mark.parametrize("name, fps, error, words", [
     ("out.mp4", 25, ValueError, "should end in .webm"), ("no/out.webm", 25, FileNotFoundError, "no folder"),
     ("out.webm", 0, ValueError, "frames per second"), ("out.webm", math.nan, ValueError, "frames per second"),
-    ("out.webm", "25", ValueError, "frames per second")])
+    ("out.webm", "25", ValueError, "frames per second"), ("", 25, ValueError, "is a folder")])
 def test_what_a_writer_refuses(name, fps, error, words, tmp_path):
     with pytest.raises(error, match=words):
         video.Writer(tmp_path / name, fps)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("path", [None, 5, b"out.webm"])
+def test_a_writer_wants_a_path(path):
+    with pytest.raises(TypeError, match="path of the clip to write"):
+        video.Writer(path, 24)
+
+
+def test_a_folder_with_the_name_of_the_clip(tmp_path):
+    (tmp_path / "out.webm").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        video.Writer(tmp_path / "out.webm", 24)
+    assert os.listdir(tmp_path) == ["out.webm"]
+
+
+def test_a_frame_too_large_for_the_codec(tmp_path):
+    with pytest.raises(ValueError, match="20000 x 16 pixels is too large for VP8"), \
+            video.Writer(tmp_path / "out.webm", 24) as writer:
+        writer.write(grey((16, 20000)))
+    assert os.listdir(tmp_path) == []
+
+
+def test_writing_after_close(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 24) as writer:
+        writer.write(grey())
+    with pytest.raises(ValueError, match="this Writer is closed"):
+        writer.write(grey())
+    writer.close()
+    assert os.listdir(tmp_path) == ["out.webm"] and len(read_back(tmp_path / "out.webm")) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_others_may_read_the_clip_as_any_new_file(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 24) as writer:
+        writer.write(grey())
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "out.webm").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+FULL_DISK = """
+import resource, signal, sys
+sys.path.insert(0, {root!r})
+import numpy as np, video
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+noise = np.random.default_rng(0)
+try:
+    with video.Writer("out.webm", 25) as writer:
+        for _ in range(8):
+            writer.write(noise.integers(0, 255, (120, 160, 3), np.uint8))
+except OSError as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files stands in for a full disk")
+@pytest.mark.parametrize("limit", [100, 20_000])
+def test_a_full_disk_is_said_and_leaves_the_old_clip(limit, tmp_path):
+    (tmp_path / "out.webm").write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", FULL_DISK.format(root=str(ROOT), limit=limit)], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("out.webm could not be written whole: make room"), done.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 def test_a_missing_codec_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoWriter_fourcc", lambda *letters: -7)
-    with pytest.raises(OSError, match="codec"), video.Writer(tmp_path / "out.webm", 25) as writer:
+    with pytest.raises(OSError, match="codec is missing"), video.Writer(tmp_path / "out.webm", 25) as writer:
         writer.write(grey())
     assert os.listdir(tmp_path) == []
 
