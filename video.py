@@ -306,7 +306,8 @@ def iou(a, b):
     across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(across, 0) * max(down, 0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+    both = a[2] * a[3] + b[2] * b[3] - shared
+    return shared / both if both > 0 else 0.0                            # boxes without area share nothing
 
 
 def match(old, new, least=0.2):
@@ -339,6 +340,10 @@ class Steady:
         self.half_life, self.margin, self.forget = half_life, margin, forget
         self._known, self._next, self._last = [], 0, -math.inf
 
+    def clear(self):
+        """Forget all faces. Their ids are not given again."""
+        self._known = []
+
     def update(self, faces, seconds):
         """The same faces with averaged `emotions`, a steady `label`, and an `id` that stays: new dicts.
 
@@ -346,14 +351,14 @@ class Steady:
         seconds : time of the frame. When it goes back (the clip starts again) all histories start afresh.
         """
         if _check_seconds(seconds) < self._last:
-            self._known = []
-        self._last = seconds
+            self.clear()
         self._known = [known for known in self._known if seconds - known["seen"] <= self.forget]
-        matched = match([known["box"] for known in self._known], [face["box"] for face in faces])
+        matched = self._match(faces)
+        self._last = seconds
         steady = []
         for j, face in enumerate(faces):
             if j in matched:
-                known = self._known[matched[j]]
+                known = matched[j]
             else:
                 known = {"id": self._next, "average": None, "label": None, "asked": seconds}
                 self._next += 1
@@ -366,6 +371,16 @@ class Steady:
                 face.update(label=known["label"], emotions=dict(zip(helpers.EMOTIONS, known["average"].tolist())))
             steady.append(face)
         return steady
+
+    def _match(self, faces):
+        """{place in faces: history}. Who was in the last frame comes first: nobody takes over from one who left."""
+        matched = {}
+        for there in (True, False):
+            known = [known for known in self._known if (known["seen"] == self._last) is there]
+            left = [j for j in range(len(faces)) if j not in matched]
+            pairs = match([k["box"] for k in known], [faces[j]["box"] for j in left])
+            matched.update({left[j]: known[i] for j, i in pairs.items()})
+        return matched
 
     def _average(self, known, emotions, seconds):
         now = np.array([emotions[name] for name in helpers.EMOTIONS])
@@ -414,7 +429,8 @@ class Live:
     recognise_every : frames from one forward pass to the next; all faces go through in one.
     threaded : detect on a thread of its own, so that no frame waits for it; its boxes arrive a little later.
     half_life, margin : see Steady. confidence : see helpers.detect_faces.
-    A face appears when it is NEW_FACE sure or was found twice; it goes when two detections in a row miss it.
+    A face appears when it is NEW_FACE sure or was found twice; it goes when two detections in a row miss it, or
+    one when it was lost before that.
     Call helpers.init_emotion() first.
     """
 
@@ -432,6 +448,7 @@ class Live:
 
     def _start_afresh(self, shape):
         self._shape, self._tracks, self._asked, self._count, self._since = shape, [], None, 0, math.inf
+        self._steady.clear()
 
     def __enter__(self):
         return self
@@ -440,9 +457,11 @@ class Live:
         self.close()
 
     def close(self):
-        """End the detection thread, if there is one."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        """End the detection thread, if there is one: update() then detects in the loop."""
+        with self._lock:
+            pool, self._pool, self._asked = self._pool, None, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
     def update(self, frame, seconds):
         """The faces of the next frame, (H, W, 3) BGR, at a time in seconds: a list, one dict per face.
@@ -456,7 +475,8 @@ class Live:
                 self._start_afresh(frame.shape)
             self._last = seconds
             scale = min(SMALL / max(frame.shape[:2]), 1.0)
-            small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), None, fx=scale, fy=scale,
+            small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY),
+                               [max(round(side * scale), 1) for side in frame.shape[1::-1]],
                                interpolation=cv2.INTER_AREA)
             if self.detect_every > 1 or self._pool:
                 self._follow(small)
@@ -506,9 +526,10 @@ class Live:
                 track["box"] = _clip(track["follower"].box, self._shape) or face["box"]
             tracks.append(track)
         for i, track in enumerate(self._tracks):
-            track["missed"] += 1
-            if i not in matched.values() and track["missed"] < 2 and not track["lost"]:
-                tracks.append(track)
+            if i not in matched.values():
+                track["missed"] += 1
+                if track["missed"] < 2 and not track["lost"]:
+                    tracks.append(track)
         self._tracks = sorted(tracks, key=lambda track: track["box"])
 
 

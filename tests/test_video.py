@@ -542,6 +542,17 @@ def test_two_people_keep_their_histories_whatever_the_order():
         ids = by_place[10]["id"], by_place[100]["id"]
 
 
+def test_nobody_takes_the_id_of_who_left():
+    """The left one leaves; then the right one jumps to a place nearer to where the left one was than to its own."""
+    steady = video.Steady()
+    steady.update([face("Sad", (0, 0, 100, 100)), face("Happy", (90, 0, 100, 100))], 0)
+    steady.update([face("Happy", (90, 0, 100, 100))], 0.1)
+    after = steady.update([face("Happy", (35, 0, 100, 100))], 0.2)[0]
+    assert after["id"] == 1 and after["emotions"]["Happy"] == pytest.approx(0.9)
+    back = steady.update([face("Sad", (0, 0, 100, 100)), face("Happy", (45, 0, 100, 100))], 0.3)
+    assert [f["id"] for f in back] == [0, 1]
+
+
 def test_who_returns_late_starts_afresh():
     steady = video.Steady(forget=1.0)
     first = steady.update([face("Sad")], 0)[0]
@@ -672,6 +683,43 @@ def test_an_unsure_face_must_be_found_twice(monkeypatch):
     assert [len(live.update(noise, i)) for i in range(5)] == [0, 0, 1, 1, 1]
 
 
+def detections(monkeypatch, found):
+    """A Live that detects in every frame, and finds what is listed."""
+    helpers.init_emotion()
+    monkeypatch.setattr(helpers, "detect_faces", lambda image, confidence: [
+        {"box": box, "confidence": 0.9} for box in found.pop(0)])
+    return video.Live(detect_every=1, recognise_every=1)
+
+
+def test_a_face_goes_when_two_detections_in_a_row_miss_it(monkeypatch):
+    here, gone = [[10, 10, 30, 30]], []
+    live = detections(monkeypatch, [here, here, gone, here, gone, gone, gone, here])
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    assert [len(live.update(noise, i / 10)) for i in range(8)] == [1, 1, 1, 1, 1, 0, 0, 1]
+
+
+def test_another_size_forgets_the_averages(monkeypatch):
+    live = detections(monkeypatch, [[[10, 10, 30, 30]]] * 2)
+    first = live.update(grey((64, 64)), 0)[0]
+    noise = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
+    second = live.update(noise, 0.04)[0]
+    plain = helpers.recognise(noise, [{"box": [10, 10, 30, 30]}])[0]
+    assert second["id"] != first["id"] and second["emotions"] == pytest.approx(plain["emotions"])
+
+
+@pytest.mark.parametrize("shape", [(1, 1000), (1000, 1), (1, 1)])
+def test_a_very_narrow_frame_has_no_face(shape):
+    helpers.init_emotion()
+    assert video.Live().update(grey(shape), 0) == []
+
+
+def test_a_closed_live_detects_in_the_loop(clip):
+    helpers.init_emotion()
+    with video.Live(threaded=True, detect_every=1) as live:
+        live.update(clip[1][0], 0)
+    assert [len(live.update(clip[1][i], i / 24)) for i in (1, 2, 3)] == [1, 1, 1]
+
+
 def test_another_size_starts_afresh(clip, pictures):
     helpers.init_emotion()
     live = video.Live()
@@ -700,6 +748,10 @@ def test_live_before_init_emotion(clip):
 def test_what_live_refuses(options):
     with pytest.raises(ValueError, match="whole number of frames"):
         video.Live(**options)
+
+
+def test_boxes_without_area_share_nothing():
+    assert video.iou([5, 5, 0, 0], [5, 5, 0, 0]) == 0 and video.match([[5, 5, 0, 9]], [[5, 5, 0, 9]]) == {}
 
 
 def test_match_by_place_not_by_order():
