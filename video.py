@@ -46,17 +46,30 @@ USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell,
 
 # ---------------------------------------------------------------- frames in, frames out
 
+_quiet_lock = threading.Lock()     # the error channel belongs to the whole process: several threads may want it quiet
+_quiet_count, _quiet_kept = 0, None
+
+
 @contextlib.contextmanager
 def quiet():
     """Keep the notes of OpenCV and FFmpeg off the page: they go past Python, to the process's error channel."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    global _quiet_count, _quiet_kept
+    with _quiet_lock:
+        _quiet_count += 1
+        if _quiet_count == 1:
+            with contextlib.suppress(OSError):                           # a closed channel is quiet
+                _quiet_kept = os.dup(2)
+                with open(os.devnull, "wb") as nowhere:
+                    os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        with _quiet_lock:
+            _quiet_count -= 1
+            if _quiet_count == 0 and _quiet_kept is not None:
+                os.dup2(_quiet_kept, 2)
+                os.close(_quiet_kept)
+                _quiet_kept = None
 
 
 class Reader:

@@ -70,6 +70,41 @@ def fake(monkeypatch):
     return use
 
 
+# ---------------------------------------------------------------- quiet
+
+def test_quiet_in_several_threads_gives_the_error_channel_back(capfd):
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with video.quiet():
+            first_in.set()
+            second_in.wait(5)
+        first_out.set()
+
+    def second():
+        first_in.wait(5)
+        with video.quiet():
+            second_in.set()
+            first_out.wait(5)
+            os.write(2, b"hidden")
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell closes the channel")
+def test_quiet_with_a_closed_error_channel():
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import video, os\nos.close(2)\n" \
+              f"with video.Reader({str(CLIP)!r}) as clip:\n    print(sum(1 for _ in clip))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "472\n"
+
+
 # ---------------------------------------------------------------- Reader
 
 def test_every_frame_comes_with_its_time():
