@@ -339,6 +339,20 @@ def _check_seconds(seconds):
     return float(seconds)
 
 
+def _check_faces(faces):
+    if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) and _is_box(face.get("box")) for face in faces):
+        raise TypeError("wanted is a list of faces as detect_emotions returns it, per face one dict with a box of four "
+                        f"numbers, not {str(faces)[:200]}")
+    return faces
+
+
+def _is_box(box):
+    try:
+        return len(box) == 4 and all(map(math.isfinite, box))
+    except TypeError:
+        return False
+
+
 class Steady:
     """Average each face's probabilities over time, and change its label only for a clear lead.
 
@@ -363,6 +377,7 @@ class Steady:
         faces : as detect_emotions returns them; one without `emotions` was only seen, and keeps its average.
         seconds : time of the frame. When it goes back (the clip starts again) all histories start afresh.
         """
+        _check_faces(faces)
         if _check_seconds(seconds) < self._last:
             self.clear()
         self._known = [known for known in self._known if seconds - known["seen"] <= self.forget]
@@ -556,21 +571,34 @@ def _clip(box, shape):
 
 # ---------------------------------------------------------------- showing, and keeping the numbers
 
-def timeline(source, recognise, until=math.inf):
+def _check_loop(recognise, until, width=1):
+    """The seconds at which to end: infinite for None."""
+    if not callable(recognise):
+        raise TypeError(f"recognise is {recognise!r}: give a function of (frame, seconds) that returns faces, such as "
+                        "video.Live().update")
+    if until is not None and (isinstance(until, bool) or not isinstance(until, (int, float, np.number)) or until != until):
+        raise ValueError(f"until is {until!r}: give the seconds at which to end, or None for the end of the clip")
+    if isinstance(width, bool) or not isinstance(width, (int, np.integer)) or width < 1:
+        raise ValueError(f"width is {width!r}: give whole pixels, such as 640")
+    return math.inf if until is None else until
+
+
+def timeline(source, recognise, until=None):
     """The expressions of a whole clip as a table (pandas), one row per face and frame.
 
-    recognise : a function of (frame, seconds) that returns faces, such as Live().update. until : seconds.
+    recognise : a function of (frame, seconds) that returns faces, such as Live().update. until : seconds, None
+        for the end of the clip.
     Columns: frame, seconds (the clip's own time), face (its id, else its place from the left), x, y, w, h in
     pixels, label, confidence, and the eight probabilities. A frame without a face has one row with no values.
     """
-    rows = []
+    rows, until = [], _check_loop(recognise, until)
     with Reader(source) as clip, tqdm(total=clip.count or None, unit=" frames") as bar:
         for number, (seconds, frame) in enumerate(clip):
             if seconds > until:
                 break
-            for place, face in enumerate(recognise(frame, seconds)):
+            for place, face in enumerate(_check_faces(recognise(frame, seconds))):
                 rows.append({"frame": number, "seconds": round(seconds, 3), "face": face.get("id", place),
-                             **dict(zip("xywh", face["box"])), "label": face.get("label"),
+                             **dict(zip("xywh", map(round, face["box"]))), "label": face.get("label"),
                              "confidence": face.get("confidence"), **face.get("emotions", {})})
             if not rows or rows[-1]["frame"] != number:
                 rows.append({"frame": number, "seconds": round(seconds, 3)})
@@ -597,12 +625,13 @@ class Pace:
         return (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9)
 
 
-def play(source, recognise, until=math.inf, width=640):
+def play(source, recognise, until=None, width=640):
     """Show a clip or camera in the notebook, with boxes and labels: one picture that updates in place.
 
     recognise, until : see timeline. width : pixels; larger pictures are shrunk. A progress bar, and a button
     that stops it; the notebook's own stop button does too. Frames for which there is no time are skipped.
     """
+    until = _check_loop(recognise, until, width)
     stopped, pace, handle, shown_at = [], Pace(), None, -math.inf
     button = ipywidgets.Button(description="Stop", icon="stop")
     button.on_click(stopped.append)
@@ -626,7 +655,7 @@ def play(source, recognise, until=math.inf, width=640):
 
 def _jpeg(image, width):
     if image.shape[1] > width:
-        image = cv2.resize(image, (width, max(round(image.shape[0] * width / image.shape[1]), 1)),
+        image = cv2.resize(image, (int(width), max(round(image.shape[0] * width / image.shape[1]), 1)),
                            interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
 
@@ -653,11 +682,12 @@ def play_window(source, recognise, mirror=False, title="Expressions (q ends it)"
     recognise : see timeline. mirror : flip left and right, as people expect of their own picture. Where no
     window can be opened, it says so and returns.
     """
-    if not can_show():
-        print("No window can be opened here: this computer has no display. Use play(), it shows the same inline.")
-        return
+    _check_loop(recognise, None)
     pace, shown = Pace(), False
     with Reader(source, live=True) as clip:
+        if not can_show():
+            print("No window can be opened here: this computer has no display. Use play(), it shows the same inline.")
+            return
         try:
             for seconds, frame in clip:
                 frame = cv2.flip(frame, 1) if mirror else frame

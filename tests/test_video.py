@@ -617,6 +617,18 @@ def test_what_steady_refuses(options):
         video.Steady(**options)
 
 
+NO_FACES = [None, "faces", 5, [None], [{}], [{"emotions": {}}], [{"box": None}], [{"box": [1, 2, 3]}], [{"box": "abcd"}],
+            [{"box": [1, 2, 3, math.nan]}]]
+
+
+@pytest.mark.parametrize("faces", NO_FACES, ids=repr)
+def test_what_is_no_list_of_faces(faces):
+    with pytest.raises(TypeError, match="list of faces as detect_emotions returns it"):
+        video.Steady().update(faces, 0)
+    with pytest.raises(TypeError, match="list of faces as detect_emotions returns it"):
+        video.timeline(CLIP, lambda frame, seconds: faces)
+
+
 def test_input_stays_as_it_is():
     given = face("Sad")
     before = repr(given)
@@ -811,6 +823,36 @@ def test_timeline_has_a_row_for_each_face_and_for_empty_frames(tmp_path, clip):
     assert len(video.timeline(tmp_path / "out.webm", lambda frame, seconds: [], until=0.1)) == 3
 
 
+def test_boxes_between_pixels_are_rounded_in_a_table():
+    table = video.timeline(CLIP, lambda frame, seconds: [{"box": np.array([1.5, 2.2, 30.7, 40])}], until=0.1)
+    assert table.loc[0, list("xywh")].tolist() == [2, 2, 31, 40]
+
+
+@pytest.mark.parametrize("show", [video.timeline, video.play, video.play_window])
+@pytest.mark.parametrize("recognise", [None, "faster", [1]])
+def test_what_is_no_function(show, recognise):
+    with pytest.raises(TypeError, match="give a function of"):
+        show(CLIP, recognise)
+
+
+@pytest.mark.parametrize("show", [video.timeline, video.play])
+@pytest.mark.parametrize("until", ["2", math.nan, True, [1]])
+def test_an_end_that_is_none(show, until):
+    with pytest.raises(ValueError, match="the seconds at which to end"):
+        show(CLIP, lambda frame, seconds: [], until=until)
+
+
+def test_none_is_the_end_of_the_clip(fake):
+    fake([grey()] * 5)
+    assert len(video.timeline(CLIP, lambda frame, seconds: [], until=None)) == 5
+
+
+@pytest.mark.parametrize("width", [0, -640, 320.5, "640", None, True])
+def test_what_is_no_width(width):
+    with pytest.raises(ValueError, match="whole pixels"):
+        video.play(CLIP, lambda frame, seconds: [], width=width)
+
+
 def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     shown, updates = [], []
 
@@ -846,6 +888,8 @@ def test_without_a_display_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(cv2, "imshow", lambda *a: pytest.fail("a window was opened"))
     video.play_window(CLIP, lambda frame, seconds: [])
     assert "no display" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="no clip at .*none.mp4"):
+        video.play_window("none.mp4", lambda frame, seconds: [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the process without a display")
