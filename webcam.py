@@ -10,9 +10,11 @@ sends a picture as JPEG, waits for the faces that Python finds, draws them, and 
 Pictures stay in memory: none is written to a file, to the notebook or to the widget state saved with it.
 """
 import contextvars
+import copy
 import math
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import anywidget
@@ -70,7 +72,8 @@ class Webcam(anywidget.AnyWidget):
 
     Read what the browser reports:
     state : "off", "starting" or "on".      error : a sentence, "" when all is well.
-    faces, frames : the latest list of faces, and how many pictures were looked at. Neither is saved.
+    faces, frames : the latest list of faces, and how many pictures were looked at. Neither is saved. When the
+        camera goes off, the picture, its faces, delay and rate are forgotten.
     Limits in seconds, to be set before Start: patience (for an answer of the kernel), start_limit (for the
     camera and the browser's question), hidden_limit (with the page out of sight, before the camera goes off).
     """
@@ -92,20 +95,15 @@ class Webcam(anywidget.AnyWidget):
     def __init__(self, recognise=None, width=640, height=360, quality=0.8):
         if recognise is not None and not callable(recognise):
             raise TypeError(f"recognise is {recognise!r}: give a function of (frame, seconds) that returns faces")
-        for name, value in (("width", width), ("height", height)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"{name} is {value!r}: give whole pixels, such as 640")
-            if not helpers.SMALLEST_PICTURE <= value <= 4096:
-                raise ValueError(f"{name} is {value}: give {helpers.SMALLEST_PICTURE} to 4096 pixels")
-        if isinstance(quality, bool) or not isinstance(quality, (int, float, np.number)):
-            raise TypeError(f"quality is {quality!r}: give a number above 0 and up to 1, such as 0.8")
-        if not 0 < quality <= 1:
-            raise ValueError(f"quality is {quality}: give a number above 0 and up to 1, such as 0.8")
+        _check_size("width", width)
+        _check_size("height", height)
+        _check_quality(quality)
         self._recognise = recognise or (lambda frame, seconds: helpers.detect_emotions(frame))
         self._lock = threading.Condition()   # messages come in several threads; guards all that follows
         self._waiting = None                 # the newest picture that nobody looked at yet
         self._worker = None                  # the thread that looks at pictures
         self._latest = None                  # (frame, faces)
+        self._turn = 0                       # grows when the camera goes off: older pictures are not kept
         self._delay = self._rate = None
         super().__init__(width=int(width), height=int(height), quality=float(quality))
         self.on_msg(self._receive)
@@ -118,14 +116,42 @@ class Webcam(anywidget.AnyWidget):
 
     def close(self):
         """Turn the camera off, remove the widget from the page, and forget the latest picture."""
-        with getattr(self, "_lock", threading.Lock()):     # also called when __init__ raised
-            self._waiting = self._latest = None
+        if hasattr(self, "_lock"):           # also called when __init__ raised
+            self._waiting = None
+            self._forget()
         super().close()
+
+    def _forget(self):
+        with self._lock:
+            self._turn += 1
+            self._latest = self._delay = self._rate = None
+        self._tell(faces=[])
+
+    def _tell(self, **values):
+        """Set faces and frames. A function that observes them may raise: Python shows that, the camera goes on."""
+        for name, value in values.items():
+            try:
+                setattr(self, name, value)
+            except Exception:
+                traceback.print_exc()
+
+    @traitlets.observe("state")
+    def _went_off(self, change):
+        if change.new == "off":
+            self._forget()
+
+    @traitlets.validate("width", "height", "quality")
+    def _check(self, proposal):
+        if proposal.trait.name == "quality":
+            _check_quality(proposal.value)
+        else:
+            _check_size(proposal.trait.name, proposal.value)
+        return proposal.value
 
     def latest(self):
         """The newest picture, uint8 (H, W, 3), BGR, a copy, and its faces. Never waits.
 
-        Raises RuntimeError when no picture came yet, or after close().
+        Raises RuntimeError when no picture came yet, and when the camera is off again.
         """
         with self._lock:
             if self._latest is None:
@@ -133,7 +159,7 @@ class Webcam(anywidget.AnyWidget):
                 raise RuntimeError("no picture yet: press Start and allow the camera, "
                                    f"then run this cell again{told}")
             frame, faces = self._latest
-            return frame.copy(), list(faces)
+            return frame.copy(), copy.deepcopy(faces)
 
     @property
     def delay(self):
@@ -164,8 +190,8 @@ class Webcam(anywidget.AnyWidget):
             return                           # a tick: only its arrival counts, see webcam.js
         # The answer is sent in the context of this message. Without that, ipykernel 7 believes that the main
         # thread talks to the browser, handles the next pictures there, and a long cell freezes the camera.
-        picture = (content, buffers, time.monotonic(), contextvars.copy_context())
         with self._lock:
+            picture = (content, buffers, time.monotonic(), contextvars.copy_context(), self._turn)
             dropped, self._waiting = self._waiting, picture
             self._lock.notify()
             if self._worker is None or not self._worker.is_alive():
@@ -181,15 +207,15 @@ class Webcam(anywidget.AnyWidget):
                 if not self._lock.wait_for(lambda: self._waiting, timeout=IDLE):
                     self._worker = None
                     return
-                (content, buffers, seconds, context), self._waiting = self._waiting, None
+                (content, buffers, seconds, context, turn), self._waiting = self._waiting, None
             answer = {"kind": "answer", "number": content.get("number")}
             try:
-                answer["faces"] = self._look(content, buffers, seconds)
+                answer["faces"] = self._look(content, buffers, seconds, turn)
             except BaseException as problem:  # whatever it is: without an answer the browser would wait
                 answer["error"] = f"{type(problem).__name__}: {problem}"
             context.run(self.send, answer)
 
-    def _look(self, content, buffers, seconds):
+    def _look(self, content, buffers, seconds, turn):
         """Decode one picture, find its faces, keep both; returns the faces as plain data."""
         data = np.frombuffer(buffers[0], np.uint8) if buffers else np.empty(0, np.uint8)
         frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -199,12 +225,25 @@ class Webcam(anywidget.AnyWidget):
         answer = plain_faces(faces)
         delay, rate = (None if content.get(name) is None else float(content[name]) for name in ("delay", "rate"))
         with self._lock:
-            if self.comm is not None:        # closed meanwhile: keep nothing
-                self._latest = (frame, faces)
-            self._delay, self._rate = delay, rate
-        self.faces = list(faces)
-        self.frames += 1
+            if self.comm is None or turn != self._turn:                  # off or closed meanwhile: keep nothing
+                return answer
+            self._latest, self._delay, self._rate = (frame, copy.deepcopy(list(faces))), delay, rate
+        self._tell(faces=copy.deepcopy(list(faces)), frames=self.frames + 1)
         return answer
+
+
+def _check_size(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}: give whole pixels, such as 640")
+    if not helpers.SMALLEST_PICTURE <= value <= 4096:
+        raise ValueError(f"{name} is {value}: give {helpers.SMALLEST_PICTURE} to 4096 pixels")
+
+
+def _check_quality(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"quality is {value!r}: give a number above 0 and up to 1, such as 0.8")
+    if not 0 < value <= 1:
+        raise ValueError(f"quality is {value}: give a number above 0 and up to 1, such as 0.8")
 
 
 def plain_faces(faces):

@@ -241,6 +241,67 @@ def test_display_gives_a_note_and_the_widget(cam, monkeypatch):
         cam._ipython_display_()
 
 
+def test_readers_and_recognise_have_lists_of_their_own():
+    mine = [json.loads(json.dumps(FACE))]
+    cam = Cam(lambda frame, seconds: mine)
+    cam.picture()
+    cam.wait()
+    mine[0]["box"][0] = -1
+    cam.latest()[1][0]["label"] = "Sad"
+    cam.faces[0]["emotions"].clear()
+    assert cam.latest()[1] == [FACE]
+    cam.close()
+
+
+def test_off_forgets_the_picture_and_its_numbers(cam):
+    for state in ("starting", "on"):                      # what the browser reports
+        cam.state = state
+    cam.picture(delay=31, rate=14.5)
+    cam.wait()
+    assert cam.latest() and cam.faces and cam.delay
+    cam.state = "off"
+    assert (cam.faces, cam.delay, cam.rate) == ([], None, None)
+    with pytest.raises(RuntimeError, match="no picture yet"):
+        cam.latest()
+
+
+@pytest.mark.parametrize("end", [lambda cam: cam.close(), lambda cam: setattr(cam, "state", "off")],
+                         ids=["close", "off"])
+def test_a_picture_that_is_looked_at_when_the_camera_goes_off_is_not_kept(end):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def recognise(frame, seconds):
+        inside.set()
+        assert go_on.wait(LIMIT)
+        return [FACE]
+    cam = Cam(recognise)
+    cam.state = "on"
+    cam.picture(1, delay=31, rate=14.5)
+    assert inside.wait(LIMIT)
+    end(cam)
+    go_on.set()
+    assert "faces" in cam.wait()[-1]
+    assert (cam.faces, cam.frames, cam.delay, cam._latest) == ([], 0, None, None)
+    cam.close()
+
+
+def test_sizes_set_later_are_checked_too(cam):
+    for name, value, words in [("width", -5, "16 to 4096"), ("height", 5000, "16 to 4096"), ("quality", 7.0, "up to 1")]:
+        with pytest.raises(ValueError, match=f"{name} is .*{words}"):
+            setattr(cam, name, value)
+    cam.width, cam.quality = 320, 0.5
+    assert (cam.width, cam.height, cam.quality) == (320, 360, 0.5)
+
+
+def test_an_observer_that_raises_is_no_error_of_recognise(cam, capfd):
+    def observer(change):
+        raise ZeroDivisionError("mine")
+    cam.observe(observer, "faces")
+    cam.picture(1)
+    assert "error" not in cam.wait()[0]
+    assert cam.frames == 1 and cam.latest()[1] == [FACE] and "ZeroDivisionError: mine" in capfd.readouterr().err
+
+
 def test_stop_tells_the_browser_and_close_forgets(cam):
     cam.picture()
     cam.wait()
