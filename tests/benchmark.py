@@ -120,9 +120,20 @@ def compare(network, runs=3):
             "boxes_iou_0.7": boxes, "one_face_ms": one, "four_faces_ms": four}
 
 
+def many_frames(text):
+    """For argparse: a number of frames after which memory says something."""
+    if not text.isdecimal() or int(text) < 100:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number of frames, 100 or more")
+    return int(text)
+
+
+def in_mb(memory):
+    return "not known here" if memory is None else f"{memory:.0f} MB"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--frames", type=int, default=0, help="so many frames through Live, memory before and after")
+    parser.add_argument("--frames", type=many_frames, help="so many frames through Live, memory before and after")
     parser.add_argument("--threads", type=int, default=2, help="OpenCV's threads")
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
@@ -138,7 +149,7 @@ def main():
           f"{figures['four_faces_ms'] / figures['one_face_ms']:.2f} times")
     if args.frames:
         before, after = memory_growth(args.frames)
-        print(f"memory {before:.0f} MB after {args.frames // 10} frames, {after:.0f} MB after {args.frames}")
+        print(f"memory: {in_mb(before)} after {args.frames // 10} frames, {in_mb(after)} after {args.frames}")
 
 
 if __name__ == "__main__":
