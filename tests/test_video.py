@@ -101,7 +101,7 @@ def test_quiet_in_several_threads_gives_the_error_channel_back(capfd):
 def test_quiet_with_a_closed_error_channel():
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import video, os\nos.close(2)\n" \
               f"with video.Reader({str(CLIP)!r}) as clip:\n    print(sum(1 for _ in clip))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.stdout == "472\n"
 
 
@@ -511,7 +511,7 @@ except OSError as problem:
 def test_a_full_disk_is_said_and_leaves_the_old_clip(limit, tmp_path):
     (tmp_path / "out.webm").write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", FULL_DISK.format(root=str(ROOT), limit=limit)], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=300)
     assert done.stdout.startswith("out.webm could not be written whole: make room"), done.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
