@@ -27,7 +27,7 @@ EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "
 MODEL = Path(__file__).resolve().parent / "Model" / "emotion-ferplus-small.onnx"
 SIDE = 64              # pixels; the network's input is SIDE x SIDE
 PADDING = 0.0          # share of the box's longer side added all round the crop: measured in notebook 04
-UNCERTAIN = 0.5        # below this probability the label is drawn with a question mark
+UNCERTAIN = 0.7        # a label less probable than this gets a question mark: about 4 in 10 such labels are wrong
 SMALLEST_PICTURE = 16  # pixels; below this no detector can find a face
 MOST_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 

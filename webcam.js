@@ -8,7 +8,7 @@ const TICK_MS = 8;            // after a picture, see tick()
 const TRIAL = 20;             // pictures after each start without ticks, and as many with them
 const WINDOW_MS = 5000;       // over which delay and rate are taken
 const MOST_FAILURES = 5;      // answers in a row with an error, then the camera goes off
-const UNCERTAIN = 0.5;        // a label less probable than this gets a question mark, as helpers.draw does it
+const UNCERTAIN = 0.7;        // a label less probable than this gets a question mark, as helpers.draw does it
 const CONSENT = "Start turns on the camera of this browser. Its pictures go from here to the Python kernel of this "
   + "notebook, which looks for faces. Nothing is stored: Python keeps only the newest picture, in memory. "
   + "Ask everyone whom the camera can see.";

@@ -5,8 +5,10 @@
 
 DIR holds ferplus_<split>.npz, as Model/prepare.py writes it. Prints a report; --json writes the same as
 JSON, with the bins of the reliability diagram. About 20 seconds. --robustness adds the accuracy on faces that are
-shifted, scaled and squashed, as detectors' boxes do it: some minutes more. The figures are the same on each run,
-but for the milliseconds: one face through the network, and through one of the original's architecture, in turns.
+shifted, scaled and squashed, as detectors' boxes do it: some minutes more. --keep FILE.npz writes what notebooks
+11 and 12 work on without the faces: all votes, and for each face the scores of six views and the features before
+the last layer. The figures are the same on each run, but for the milliseconds: one face through the network, and
+through one of the original's architecture, in turns.
 
 A face counts where one of the eight emotions holds over half of its votes, single votes left out: the
 "majority" rule of Barsoum et al. 2016, arXiv 1608.01041. The calibration error (ECE) is that of Guo et al. 2017,
@@ -24,7 +26,8 @@ import numpy as np
 import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from ferplus import EMOTIONS, load_majority  # noqa: E402
+from adapt import features_of  # noqa: E402
+from ferplus import EMOTIONS, load_majority, load_split  # noqa: E402
 from vgg13 import build_vgg13  # noqa: E402
 
 import helpers  # noqa: E402  ferplus put the project's folder on the path
@@ -36,6 +39,12 @@ CHANGES = {        # what --robustness does to each face; 0 and 1 are the face a
     "shift": (-0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2),     # share of its side, to the right and down
     "scale": (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4),                  # above 1: the face fills more of the crop
     "squash": (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4),                 # above 1: broader than it is
+}
+
+
+VIEWS = {          # of each face, for --keep: pixels of the 64 x 64 face to the right, down; mirrored?
+    "plain": (0, 0, False), "mirror": (0, 0, True),
+    "left": (-3, 0, False), "right": (3, 0, False), "up": (0, -3, False), "down": (0, 3, False),
 }
 
 
@@ -79,6 +88,35 @@ def robustness(net, images, labels):
     return {kind: {str(amount): float((predict(net, [changed(image, kind, amount) for image in images]).argmax(1)
                                        == labels).mean()) for amount in amounts}
             for kind, amounts in CHANGES.items()}
+
+
+def bad_camera(image):
+    """A face (h, w) uint8 as a badly placed camera might see it: a third too broad, off centre, half as bright."""
+    return (changed(changed(image, "squash", 1.3), "shift", 0.1) * 0.5).astype(np.uint8)
+
+
+def seen_from(faces, right, down, mirror):
+    """(N, 1, 64, 64) network input moved by so many pixels, the border going on, and mirrored or not."""
+    moved = np.pad(faces, [(0, 0), (0, 0), (4, 4), (4, 4)], mode="edge")
+    side = faces.shape[-1]
+    moved = moved[..., 4 - down:4 - down + side, 4 - right:4 - right + side]
+    return np.ascontiguousarray(moved[..., ::-1] if mirror else moved)
+
+
+def keep(net, model, data, split, path):
+    """Write what can be worked on without the faces to `path`, a compressed npz of about 3 MB.
+
+    votes (N, 10) uint8; scores (6, N, 8) float16, the views of VIEWS in their order; features (N, F) float16 of the
+    layer before the last; features_bad_camera (N, F) float16, of faces changed by bad_camera. N: all faces of a split.
+    """
+    images, votes = load_split(data, split)
+    faces = np.concatenate([helpers.preprocess(image) for image in images])
+    scores = [np.concatenate([helpers.forward(net, seen[i:i + BATCH]) for i in range(0, len(seen), BATCH)])
+              for seen in (seen_from(faces, *view) for view in VIEWS.values())]
+    bad = np.concatenate([helpers.preprocess(bad_camera(image)) for image in images])
+    np.savez_compressed(path, votes=votes, scores=np.float16(scores), views=list(VIEWS),
+                        features=np.float16(features_of(model, faces)),
+                        features_bad_camera=np.float16(features_of(model, bad)))
 
 
 def calibration(labels, probabilities):
@@ -147,6 +185,7 @@ def main():
     parser.add_argument("--split", default="valid", help="train, valid or test")
     parser.add_argument("--robustness", action="store_true", help="also on shifted, scaled and squashed faces")
     parser.add_argument("--json", type=Path, help="also write the report to this file")
+    parser.add_argument("--keep", type=Path, help="also write votes, scores and features to this npz file")
     args = parser.parse_args()
     try:
         net = helpers.load_network(args.model)
@@ -160,6 +199,8 @@ def main():
     if args.robustness:
         result["robustness"] = robustness(net, images, labels)
     print(as_text(result))
+    if args.keep:
+        keep(net, args.model, args.data, args.split, args.keep)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

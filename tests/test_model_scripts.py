@@ -195,6 +195,38 @@ def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
     assert torch.load(tmp_path / "halves" / "checkpoint.pt", weights_only=True)["epoch"] == 2
 
 
+def test_training_with_teachers_starts_from_another_run(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    import train
+    rng = np.random.default_rng(0)
+    rows = np.zeros((128, 10), np.uint8)
+    rows[np.arange(128), rng.integers(0, 8, 128)] = 10
+    for split in ("train", "valid"):
+        np.savez(tmp_path / f"ferplus_{split}.npz", images=rng.integers(0, 256, (128, 48, 48)).astype(np.uint8), votes=rows)
+    common = ["train.py", "--data", str(tmp_path), "--epochs", "1"]
+    sys.argv = [*common, "--run", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.onnx")]
+    train.main()
+    sys.argv = [*common, "--run", str(tmp_path / "taught"), "--out", str(tmp_path / "taught.onnx"),
+                "--start", str(tmp_path / "alone" / "checkpoint.pt"),
+                "--teachers", str(tmp_path / "alone.onnx"), str(ROOT / "Model" / "emotion-ferplus-small.onnx")]
+    train.main()
+    settings = torch.load(tmp_path / "taught" / "checkpoint.pt", weights_only=True)["settings"]
+    assert len(settings["teachers"]) == 2 and settings["start"].endswith("checkpoint.pt")
+    targets = train.taught_targets(np.eye(8, dtype=np.float32)[[0, 1]], rng.integers(0, 256, (2, 48, 48)).astype(np.uint8),
+                                   [ROOT / "Model" / "emotion-ferplus-small.onnx"])
+    assert np.allclose(targets.sum(1), 1) and (targets[[0, 1], [0, 1]] >= 0.5).all() and targets.dtype == np.float32
+
+
+def test_the_temperature_is_found_again():
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    import train
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 2, (4000, 8))
+    labels = np.array([rng.choice(8, p=row) for row in helpers.softmax(scores)])
+    found = train.fit_temperature(torch.nn.Identity(), torch.from_numpy(scores * 1.7), torch.from_numpy(labels))
+    assert 1.6 < found < 1.8
+
+
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
     import train

@@ -1,0 +1,192 @@
+"""A new last layer: it scores as the old one where it should, learns, and is written whole or not at all."""
+import shutil
+import subprocess
+import sys
+
+import adapt
+import evaluate
+import ferplus
+import helpers
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT
+from vgg13 import build_vgg13
+
+MODEL = ROOT / "Model" / "emotion-ferplus-small.onnx"
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("twin") / "vgg13.onnx"
+    onnx.save(build_vgg13(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for label, names in {"Happy": ["clip_happy", "astronaut", "obama"], "sad": ["clip_sad"]}.items():
+        (folder / label).mkdir()
+        for name in names:
+            shutil.copy(ROOT / "Media" / f"{name}.jpg", folder / label)
+    return folder
+
+
+def some_faces(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 1, 64, 64)).astype(np.float32)
+
+
+@pytest.mark.parametrize("which", ["ours", "twin"])
+def test_features_times_weights_are_the_scores(which, twin):
+    model = MODEL if which == "ours" else twin
+    faces = some_faces(1 if which == "twin" else 5)
+    weights, bias, _, _ = adapt.last_layer(model)
+    scores = helpers.forward(helpers.load_network(model), faces)
+    assert np.allclose(adapt.features_of(model, faces) @ weights + bias, scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("which", ["ours", "twin"])
+def test_another_last_layer_scores_as_it_says(which, twin, tmp_path):
+    model = MODEL if which == "ours" else twin
+    weights, bias, _, _ = adapt.last_layer(model)
+    adapt.write_last_layer(model, weights[:, ::-1], bias[::-1], tmp_path / "new.onnx")
+    before, after = (helpers.forward(helpers.load_network(path), some_faces(1)) for path in (model, tmp_path / "new.onnx"))
+    assert np.allclose(after, before[:, ::-1], atol=1e-3)
+    assert list(tmp_path.iterdir()) == [tmp_path / "new.onnx"]
+    assert adapt.last_layer(tmp_path / "new.onnx")[2] == adapt.last_layer(model)[2]     # and again
+
+
+def test_the_new_layer_learns_and_never_says_what_it_was_not_shown():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 1, (8, 20))
+    labels = rng.choice([1, 3, 6], 300)
+    features = centres[labels] + rng.normal(0, 0.3, (300, 20))
+    weights, bias = adapt.fit_last_layer(features[:200], labels[:200], strength=1)
+    guesses = (features[200:] @ weights + bias).argmax(1)
+    assert (guesses == labels[200:]).mean() > 0.95
+    others = centres[[0, 2, 4, 5, 7]] @ weights + bias
+    assert set(others.argmax(1)) <= {1, 3, 6}
+
+
+def test_two_expressions_are_enough_and_one_is_not():
+    features = np.array([[0.0, 1], [0, 2], [5, 1], [5, 2]])
+    weights, bias = adapt.fit_last_layer(features, [2, 2, 4, 4], strength=10)
+    assert (features @ weights + bias).argmax(1).tolist() == [2, 2, 4, 4]
+    with pytest.raises(ValueError, match="two expressions"):
+        adapt.fit_last_layer(features, [2, 2, 2, 2])
+    with pytest.raises(ValueError, match="finite"):
+        adapt.fit_last_layer(features * np.nan, [2, 2, 4, 4])
+
+
+def test_half_and_half_is_the_mean_of_the_scores():
+    rng = np.random.default_rng(1)
+    first, second = [(rng.normal(size=(5, 8)), rng.normal(size=8)) for _ in range(2)]
+    x = rng.normal(size=(3, 5))
+    weights, bias = adapt.blend(first, second, 0.25)
+    assert np.allclose(x @ weights + bias, 0.75 * (x @ first[0] + first[1]) + 0.25 * (x @ second[0] + second[1]))
+
+
+def test_own_pictures_help_a_bad_camera():
+    kept = np.load(ROOT / "Model" / "valid.npz")
+    labels = ferplus.majority_labels(kept["votes"])
+    known = labels >= 0
+    labels, features = labels[known], kept["features_bad_camera"][known].astype(float)
+    learn = np.concatenate([np.flatnonzero(labels == label)[::2][:100] for label in range(8)])
+    test = np.setdiff1d(np.arange(len(labels)), learn)
+    old = adapt.last_layer(MODEL)[:2]
+    both = adapt.blend(old, adapt.fit_last_layer(features[learn], labels[learn]))
+    shares = [((features[test] @ w + b).argmax(1) == labels[test]).mean() for w, b in (old, both)]
+    assert shares[1] > shares[0] + 0.01
+
+
+# ------------------------------------------------------------------ folders
+
+def test_a_folder_of_pictures(pictures):
+    faces, labels, paths, left_out = adapt.load_pictures(pictures)
+    assert faces.shape == (4, 1, 64, 64) and faces.dtype == np.float32 and not left_out
+    assert [helpers.EMOTIONS[label] for label in labels] == ["Happy"] * 3 + ["Sad"]
+    assert paths[3].name == "clip_sad.jpg"
+
+
+def test_pictures_that_do_not_help_are_left_out_by_name(pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "own")
+    (folder / "Happy" / "broken.jpg").write_bytes(b"no picture")
+    helpers.cv2.imwrite(str(folder / "Happy" / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
+    (folder / "Happy" / "notes.txt").write_text("not looked at")
+    (folder / ".hidden").mkdir()
+    faces, _, _, left_out = adapt.load_pictures(folder)
+    assert len(faces) == 4
+    assert {path.name: reason for path, reason in left_out.items()}["wall.png"] == "no face found"
+    assert len(left_out) == 2
+
+
+def test_folders_that_can_not_be_used(tmp_path):
+    with pytest.raises(FileNotFoundError, match="subfolder per expression"):
+        adapt.load_pictures(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no face in"):
+        adapt.load_pictures(tmp_path)
+    (tmp_path / "Joy").mkdir()
+    with pytest.raises(ValueError, match=r"\['Joy'\].*Neutral, Happy"):
+        adapt.load_pictures(tmp_path)
+
+
+# ------------------------------------------------------------------ writing
+
+def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
+    weights, bias, _, _ = adapt.last_layer(MODEL)
+    copy = shutil.copy(MODEL, tmp_path / "mine.onnx")
+    before = copy.read_bytes()
+    with pytest.raises(ValueError, match="is the network itself"):
+        adapt.write_last_layer(copy, weights, bias, copy)
+    with pytest.raises(ValueError, match="has weights"):
+        adapt.write_last_layer(MODEL, weights[:5], bias, copy)
+    with pytest.raises(ValueError, match="no finite"):
+        adapt.write_last_layer(MODEL, weights * np.nan, bias, copy)
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        adapt.write_last_layer(MODEL, weights, bias, tmp_path / "nowhere" / "x.onnx")
+    assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_network_without_a_last_layer_is_refused(tmp_path):
+    node = onnx.helper.make_node("Relu", ["a"], ["b"])
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:])), tmp_path / "relu.onnx")
+    with pytest.raises(ValueError, match="linear layer"):
+        adapt.last_layer(tmp_path / "relu.onnx")
+
+
+def test_from_the_command_line(pictures, tmp_path):
+    def run(*arguments):
+        return subprocess.run([sys.executable, str(ROOT / "Model" / "adapt.py"), *map(str, arguments)],
+                              capture_output=True, text=True)
+
+    done = run("--pictures", pictures, "--out", tmp_path / "my.onnx")
+    assert done.returncode == 0 and "from 4 faces" in done.stdout
+    faces, labels, _, _ = adapt.load_pictures(pictures)
+    assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
+    failed = run("--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
+    assert failed.returncode == 2 and "no folder at" in failed.stderr and not (tmp_path / "other.onnx").exists()
+
+
+# ------------------------------------------------------------------ what is kept of the validation faces
+
+def test_the_kept_scores_are_those_of_the_shipped_network_and_its_report():
+    kept = np.load(ROOT / "Model" / "valid.npz")
+    votes, scores, features = kept["votes"], kept["scores"].astype(float), kept["features"].astype(float)
+    assert scores.shape == (6, len(votes), 8) and list(kept["views"]) == list(evaluate.VIEWS)
+    weights, bias, _, _ = adapt.last_layer(MODEL)
+    assert np.abs(features @ weights + bias - scores[0]).max() < 0.05
+    labels = ferplus.majority_labels(votes)
+    known = labels >= 0
+    report = evaluate.report(labels[known], helpers.softmax(scores[0][known]))
+    stored = evaluate.json.loads((ROOT / "Model" / "valid.json").read_text())
+    assert abs(report["accuracy"] - stored["accuracy"]) < 0.001
+    assert abs(report["calibration"]["ece"] - stored["calibration"]["ece"]) < 0.002
+
+
+def test_moved_and_mirrored_views():
+    face = np.zeros((1, 1, 64, 64), np.float32)
+    face[0, 0, 10, 20] = 200
+    assert np.argwhere(evaluate.seen_from(face, 3, -2, False)[0, 0]).tolist() == [[8, 23]]
+    assert np.argwhere(evaluate.seen_from(face, 0, 0, True)[0, 0]).tolist() == [[10, 43]]
