@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 import helpers  # noqa: E402
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+NEVER = -10_000.0    # bias of an expression without pictures: never the label, whatever the rest says
 STRENGTH = 0.01     # scikit-learn's C: few pictures want a strong pull towards small weights
 BATCH = 64
 
@@ -37,7 +38,7 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
     faces : float32 (N, 1, 64, 64), grey 0..255, the largest face of each picture
     labels : int (N,), places in helpers.EMOTIONS; upper and lower case in the subfolders' names are the same
     paths : list of N Path
-    left_out : {Path: reason}, pictures that could not be read or show no face
+    left_out : {Path: reason}, files that could not be read or show no face
     Raises FileNotFoundError for a folder that is missing, ValueError for a subfolder that is none of the eight,
     and for a folder without a single face.
     """
@@ -50,10 +51,13 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
     if unknown:
         raise ValueError(f"the subfolders {unknown} of {folder} are no expressions: "
                          f"name them after {', '.join(helpers.EMOTIONS)}")
+    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector, confidence)     # a wrong name fails now, not per file
     faces, labels, paths, left_out = [], [], [], {}
     for subfolder in subfolders:
-        for path in sorted(path for path in subfolder.iterdir() if path.suffix.lower() in ENDINGS):
+        for path in sorted(path for path in subfolder.iterdir() if not path.name.startswith(".")):
             try:
+                if path.suffix.lower() not in ENDINGS:
+                    raise ValueError(f"not one of {', '.join(ENDINGS)}: save it as JPEG or PNG")
                 image = helpers.read_image(path)
                 found = helpers.detect_faces(image, detector, confidence)
                 if not found:
@@ -74,8 +78,10 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
 def last_layer(model):
     """(weights (F, 8), bias (8,), name of the tensor that enters, file) of a network's last, linear layer.
 
-    The file ends in a Gemm, or in a MatMul and an Add. Raises ValueError for another ending.
+    The file ends in a Gemm (weights and bias in one operator), or in a MatMul and an Add. Raises ValueError for
+    another ending, and what load_network raises.
     """
+    helpers.load_network(model)               # says in a sentence what is wrong with a file
     file = onnx.load(str(model))
     constants = {item.name: item for item in file.graph.initializer}
     ends = {node.output[0]: node for node in file.graph.node}
@@ -130,7 +136,7 @@ def fit_last_layer(features, labels, strength=STRENGTH):
     if len(known) == 2:                       # scikit-learn keeps one row for two classes
         rows, start = np.vstack([-rows, rows]) / 2, np.concatenate([-start, start]) / 2
     weights = np.zeros((features.shape[1], len(helpers.EMOTIONS)), np.float32)
-    bias = np.full(len(helpers.EMOTIONS), -100, np.float32)
+    bias = np.full(len(helpers.EMOTIONS), NEVER, np.float32)
     weights[:, known] = rows.T
     bias[known] = start - mean @ rows.T
     return weights, bias
@@ -147,8 +153,8 @@ def blend(old, new, share=0.5):
 def write_last_layer(model, weights, bias, out):
     """Write `model` with another last layer to `out`, whole or not at all; loads it once, to be sure.
 
-    weights (F, 8), bias (8,). Raises ValueError for other shapes, for numbers that are not finite, and for `out`
-    being `model`; FileNotFoundError for a missing folder.
+    weights (F, 8), bias (8,). Raises ValueError for other shapes, for numbers that are not finite, for another ending than .onnx,
+    and for `out` being `model` or the project's network; FileNotFoundError for a missing folder.
     """
     old_weights, old_bias, _, file = last_layer(model)
     if np.shape(weights) != old_weights.shape or np.shape(bias) != old_bias.shape:
@@ -157,7 +163,9 @@ def write_last_layer(model, weights, bias, out):
     if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
         raise ValueError("the new weights are no finite numbers")
     out = Path(out).expanduser()
-    if out.exists() and out.samefile(model):
+    if out.suffix.lower() != ".onnx":
+        raise ValueError(f"{out} should end in .onnx")
+    if out.exists() and (out.samefile(model) or out.samefile(helpers.MODEL)):
         raise ValueError(f"{out} is the network itself: choose another file, it would be lost")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no folder {out.parent.resolve()}: make it first")
@@ -172,6 +180,9 @@ def write_last_layer(model, weights, bias, out):
         file.graph.node.remove(node)
     for item in [item for item in file.graph.initializer if item.name not in used]:
         file.graph.initializer.remove(item)
+    for item in [item for item in file.graph.input if item.name not in used]:
+        file.graph.input.remove(item)         # before IR version 4 constants were inputs, too
+    file.ir_version = max(file.ir_version, 4)
     file.graph.initializer.extend([numpy_helper.from_array(np.float32(weights), "new_weights"),
                                    numpy_helper.from_array(np.float32(bias), "new_bias")])
     file.graph.node.append(onnx.helper.make_node("Gemm", [tensor, "new_weights", "new_bias"], [output], name="new_last"))
@@ -180,6 +191,9 @@ def write_last_layer(model, weights, bias, out):
     try:
         onnx.save(file, name)
         helpers.load_network(name)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)         # mkstemp makes files that nobody else can read
         os.replace(name, out)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -204,6 +218,9 @@ def main():
         write_last_layer(args.model, *blend(old, new, args.share), args.out)
     except (OSError, ValueError) as problem:
         parser.error(str(problem))
+    lost = [name for label, name in enumerate(helpers.EMOTIONS) if label not in labels]
+    if lost and args.share:
+        print(f"without pictures, so never the label from now on: {', '.join(lost)}")
     print(f"{args.out}: a new last layer from {len(faces)} faces. Try it on pictures that it has not seen.")
 
 

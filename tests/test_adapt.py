@@ -54,6 +54,7 @@ def test_another_last_layer_scores_as_it_says(which, twin, tmp_path):
     before, after = (helpers.forward(helpers.load_network(path), some_faces(1)) for path in (model, tmp_path / "new.onnx"))
     assert np.allclose(after, before[:, ::-1], atol=1e-3)
     assert list(tmp_path.iterdir()) == [tmp_path / "new.onnx"]
+    onnx.checker.check_model(str(tmp_path / "new.onnx"))
     assert adapt.last_layer(tmp_path / "new.onnx")[2] == adapt.last_layer(model)[2]     # and again
 
 
@@ -113,12 +114,14 @@ def test_pictures_that_do_not_help_are_left_out_by_name(pictures, tmp_path):
     folder = shutil.copytree(pictures, tmp_path / "own")
     (folder / "Happy" / "broken.jpg").write_bytes(b"no picture")
     helpers.cv2.imwrite(str(folder / "Happy" / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
-    (folder / "Happy" / "notes.txt").write_text("not looked at")
+    (folder / "Happy" / "notes.heic").write_text("another format")
     (folder / ".hidden").mkdir()
     faces, _, _, left_out = adapt.load_pictures(folder)
     assert len(faces) == 4
     assert {path.name: reason for path, reason in left_out.items()}["wall.png"] == "no face found"
-    assert len(left_out) == 2
+    assert len(left_out) == 3 and "JPEG or PNG" in left_out[folder / "Happy" / "notes.heic"]
+    with pytest.raises(ValueError, match="yolo"):
+        adapt.load_pictures(folder, detector="yolo")
 
 
 def test_folders_that_can_not_be_used(tmp_path):
@@ -145,14 +148,21 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
         adapt.write_last_layer(MODEL, weights * np.nan, bias, copy)
     with pytest.raises(FileNotFoundError, match="make it first"):
         adapt.write_last_layer(MODEL, weights, bias, tmp_path / "nowhere" / "x.onnx")
-    assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ValueError, match="should end in .onnx"):
+        adapt.write_last_layer(MODEL, weights, bias, tmp_path / "notes.md")
+    with pytest.raises(ValueError, match="is the network itself"):
+        adapt.write_last_layer(copy, weights, bias, MODEL)
+    (tmp_path / "page.onnx").write_text("<html>")
+    with pytest.raises(ValueError, match="web page"):
+        adapt.last_layer(tmp_path / "page.onnx")
+    assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_network_without_a_last_layer_is_refused(tmp_path):
     node = onnx.helper.make_node("Relu", ["a"], ["b"])
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:])), tmp_path / "relu.onnx")
-    with pytest.raises(ValueError, match="linear layer"):
+    with pytest.raises(ValueError, match="another network"):
         adapt.last_layer(tmp_path / "relu.onnx")
 
 
@@ -163,6 +173,7 @@ def test_from_the_command_line(pictures, tmp_path):
 
     done = run("--pictures", pictures, "--out", tmp_path / "my.onnx")
     assert done.returncode == 0 and "from 4 faces" in done.stdout
+    assert "never the label from now on: Neutral, Surprise, Anger" in done.stdout
     faces, labels, _, _ = adapt.load_pictures(pictures)
     assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
     failed = run("--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
