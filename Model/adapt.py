@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -30,6 +29,11 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NEVER = -10_000.0    # bias of an expression without pictures: never the label, whatever the rest says
 STRENGTH = 0.01     # scikit-learn's C: few pictures want a strong pull towards small weights
 BATCH = 64
+
+
+def largest_box(faces):
+    """The box of the largest of the faces that helpers.detect_faces found."""
+    return max(faces, key=lambda face: face["box"][2] * face["box"][3])["box"]
 
 
 def load_pictures(folder, detector="ssd", confidence=0.5):
@@ -62,8 +66,7 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
                 found = helpers.detect_faces(image, detector, confidence)
                 if not found:
                     raise ValueError("no face found")
-                largest = max(found, key=lambda face: face["box"][2] * face["box"][3])
-                faces.append(helpers.preprocess(helpers.crop_face(image, largest["box"])))
+                faces.append(helpers.preprocess(helpers.crop_face(image, largest_box(found))))
             except (OSError, ValueError) as problem:
                 left_out[path] = str(problem)
                 continue
@@ -75,6 +78,15 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
     return np.concatenate(faces), np.array(labels), paths, left_out
 
 
+def _end(graph):
+    """The nodes of a graph that make its output: [Gemm], or [Add, MatMul]; anything else as [last node or None]."""
+    ends = {node.output[0]: node for node in graph.node}
+    node = ends.get(graph.output[0].name)
+    if node is not None and node.op_type == "Add":
+        return [node] + [ends[name] for name in node.input if name in ends][:1]
+    return [node]
+
+
 def last_layer(model):
     """(weights (F, 8), bias (8,), name of the tensor that enters, file) of a network's last, linear layer.
 
@@ -84,12 +96,9 @@ def last_layer(model):
     helpers.load_network(model)               # says in a sentence what is wrong with a file
     file = onnx.load(str(model))
     constants = {item.name: item for item in file.graph.initializer}
-    ends = {node.output[0]: node for node in file.graph.node}
-    node = ends.get(file.graph.output[0].name)
-    add = None
-    if node is not None and node.op_type == "Add":
-        add = next((name for name in node.input if name in constants), None)
-        node = next((ends[name] for name in node.input if name in ends), None)
+    end = _end(file.graph)
+    node = end[-1]
+    add = next((name for name in end[0].input if name in constants), None) if len(end) > 1 else None
     if node is None or node.op_type not in ("Gemm", "MatMul") or node.input[1] not in constants:
         raise ValueError(f"{model} does not end in a linear layer with constant weights: it can't be replaced")
     weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
@@ -153,10 +162,10 @@ def blend(old, new, share=0.5):
 def write_last_layer(model, weights, bias, out):
     """Write `model` with another last layer to `out`, whole or not at all; loads it once, to be sure.
 
-    weights (F, 8), bias (8,). Raises ValueError for other shapes, for numbers that are not finite, for another ending than .onnx,
-    and for `out` being `model` or the project's network; FileNotFoundError for a missing folder.
+    weights (F, 8), bias (8,). Raises ValueError for other shapes, for numbers that are not finite, for another
+    ending than .onnx, and for `out` being `model` or the project's network; FileNotFoundError for a missing folder.
     """
-    old_weights, old_bias, _, file = last_layer(model)
+    old_weights, old_bias, tensor, file = last_layer(model)
     if np.shape(weights) != old_weights.shape or np.shape(bias) != old_bias.shape:
         raise ValueError(f"the last layer has weights {old_weights.shape} and bias {old_bias.shape}, "
                          f"not {np.shape(weights)} and {np.shape(bias)}")
@@ -170,11 +179,7 @@ def write_last_layer(model, weights, bias, out):
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no folder {out.parent.resolve()}: make it first")
     output = file.graph.output[0].name
-    ends = {node.output[0]: node for node in file.graph.node}
-    gone = [ends[output]]
-    if gone[0].op_type == "Add":
-        gone.append(next(ends[name] for name in gone[0].input if name in ends))
-    tensor = gone[-1].input[0]
+    gone = _end(file.graph)
     used = {name for node in file.graph.node if node not in gone for name in node.input}
     for node in gone:
         file.graph.node.remove(node)

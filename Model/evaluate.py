@@ -48,11 +48,15 @@ VIEWS = {          # of each face, for --keep: pixels of the 64 x 64 face to the
 }
 
 
+def scores_of(net, faces):
+    """(N, 8) scores of N preprocessed faces, as helpers.forward takes them, in batches."""
+    return np.concatenate([helpers.forward(net, faces[i:i + BATCH]) for i in range(0, len(faces), BATCH)])
+
+
 def predict(net, images):
     """(N, 8) probabilities of N grey faces (N, h, w) uint8."""
     blobs = [helpers.preprocess(image) for image in images]
-    return helpers.softmax(np.concatenate(
-        [helpers.forward(net, blobs[i:i + BATCH]) for i in range(0, len(blobs), BATCH)]))
+    return helpers.softmax(scores_of(net, blobs))
 
 
 def milliseconds_per_face(nets, image):
@@ -111,8 +115,7 @@ def keep(net, model, data, split, path):
     """
     images, votes = load_split(data, split)
     faces = np.concatenate([helpers.preprocess(image) for image in images])
-    scores = [np.concatenate([helpers.forward(net, seen[i:i + BATCH]) for i in range(0, len(seen), BATCH)])
-              for seen in (seen_from(faces, *view) for view in VIEWS.values())]
+    scores = [scores_of(net, seen_from(faces, *view)) for view in VIEWS.values()]
     bad = np.concatenate([helpers.preprocess(bad_camera(image)) for image in images])
     np.savez_compressed(path, votes=votes, scores=np.float16(scores), views=list(VIEWS),
                         features=np.float16(features_of(model, faces)),

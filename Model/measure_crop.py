@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from adapt import largest_box  # noqa: E402
 from evaluate import predict  # noqa: E402
 from ferplus import load_majority  # noqa: E402
 
@@ -41,11 +42,6 @@ def box_plus_three(canvas, box):
     return canvas[max(y - 3, 0):y + h + 3, max(x - 3, 0):x + w + 3]
 
 
-def largest(faces):
-    """The box of the largest face."""
-    return max(faces, key=lambda face: face["box"][2] * face["box"][3])["box"]
-
-
 def moved(box, right, down):
     """The box moved by shares of its longer side."""
     x, y, w, h = box
@@ -56,7 +52,7 @@ def one_detector(net, canvases, labels, detector):
     """Shares of the faces that get the right label from this detector's boxes, cropped in several ways."""
     boxes = [helpers.detect_faces(canvas, detector) for canvas in canvases]
     found = [number for number, faces in enumerate(boxes) if faces]
-    pairs = [(canvases[number], largest(boxes[number])) for number in found]
+    pairs = [(canvases[number], largest_box(boxes[number])) for number in found]
 
     def accuracy(crops):
         return round(float((predict(net, crops).argmax(1) == labels[found]).sum() / len(labels)), 4)
@@ -90,7 +86,7 @@ def main():
         faces = helpers.detect_faces(canvas)
         if faces:
             canvases.append(canvas)
-            boxes.append(largest(faces))
+            boxes.append(largest_box(faces))
             found.append(number)
 
     def accuracy(crops):

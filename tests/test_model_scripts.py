@@ -164,14 +164,19 @@ def test_splits_that_do_not_fit(arrays, words, tmp_path):
 
 # ------------------------------------------------------------------ train.py, where torch is installed
 
+def random_split(folder, count):
+    """FER+ files of random faces, each with ten votes for one random expression."""
+    rng = np.random.default_rng(0)
+    rows = np.zeros((count, 10), np.uint8)
+    rows[np.arange(count), rng.integers(0, 8, count)] = 10
+    for split in ("train", "valid"):
+        np.savez(folder / f"ferplus_{split}.npz", images=rng.integers(0, 256, (count, 48, 48)).astype(np.uint8), votes=rows)
+
+
 def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
     import train
-    rng = np.random.default_rng(0)
-    rows = np.zeros((256, 10), np.uint8)
-    rows[np.arange(256), rng.integers(0, 8, 256)] = 10
-    for split in ("train", "valid"):
-        np.savez(tmp_path / f"ferplus_{split}.npz", images=rng.integers(0, 256, (256, 48, 48)).astype(np.uint8), votes=rows)
+    random_split(tmp_path, 256)
 
     def run(name, epochs=2):
         sys.argv = ["train.py", "--data", str(tmp_path), "--run", str(tmp_path / name), "--epochs", str(epochs),
@@ -198,11 +203,7 @@ def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
 def test_training_with_teachers_starts_from_another_run(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
     import train
-    rng = np.random.default_rng(0)
-    rows = np.zeros((128, 10), np.uint8)
-    rows[np.arange(128), rng.integers(0, 8, 128)] = 10
-    for split in ("train", "valid"):
-        np.savez(tmp_path / f"ferplus_{split}.npz", images=rng.integers(0, 256, (128, 48, 48)).astype(np.uint8), votes=rows)
+    random_split(tmp_path, 128)
     common = ["train.py", "--data", str(tmp_path), "--epochs", "1"]
     sys.argv = [*common, "--run", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.onnx")]
     train.main()
@@ -212,7 +213,7 @@ def test_training_with_teachers_starts_from_another_run(tmp_path):
     train.main()
     settings = torch.load(tmp_path / "taught" / "checkpoint.pt", weights_only=True)["settings"]
     assert len(settings["teachers"]) == 2 and settings["start"].endswith("checkpoint.pt")
-    targets = train.taught_targets(np.eye(8, dtype=np.float32)[[0, 1]], rng.integers(0, 256, (2, 48, 48)).astype(np.uint8),
+    targets = train.taught_targets(np.eye(8, dtype=np.float32)[[0, 1]], np.load(tmp_path / "ferplus_train.npz")["images"][:2],
                                    [ROOT / "Model" / "emotion-ferplus-small.onnx"])
     assert np.allclose(targets.sum(1), 1) and (targets[[0, 1], [0, 1]] >= 0.5).all() and targets.dtype == np.float32
 
