@@ -11,9 +11,7 @@ Method: features of a trained network under a new linear classifier, Donahue et 
 of the old and the new weights, Wortsman et al. 2022, arXiv 2109.01903.
 """
 import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +20,9 @@ from onnx import numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 import helpers  # noqa: E402
+from ferplus import save_safely  # noqa: E402
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NEVER = -10_000.0    # bias of an expression without pictures: never the label, whatever the rest says
@@ -191,18 +190,12 @@ def write_last_layer(model, weights, bias, out):
     file.graph.initializer.extend([numpy_helper.from_array(np.float32(weights), "new_weights"),
                                    numpy_helper.from_array(np.float32(bias), "new_bias")])
     file.graph.node.append(onnx.helper.make_node("Gemm", [tensor, "new_weights", "new_bias"], [output], name="new_last"))
-    handle, name = tempfile.mkstemp(dir=out.parent, suffix=".onnx")
-    os.close(handle)
-    try:
+
+    def write(name):
         onnx.save(file, name)
         helpers.load_network(name)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)         # mkstemp makes files that nobody else can read
-        os.replace(name, out)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return out
+
+    return save_safely(write, out)
 
 
 def main():

@@ -11,7 +11,9 @@ A split is one file, ``ferplus_<split>.npz``, as ``prepare.py`` writes it:
 Source of the data and of the rules: E. Barsoum, C. Zhang, C. Canton Ferrer, Z. Zhang, "Training Deep
 Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution", 2016, arXiv 1608.01041.
 """
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from helpers import EMOTIONS  # noqa: E402  one label list for the whole project
 
 VOTE_COLUMNS = EMOTIONS + ("Unknown", "NotAFace")
+
+
+def save_safely(write, path):
+    """Call write(temporary name), then move the file into place: never a half-written file, never a lost old one.
+
+    The folder is made if it is missing. Returns the Path.
+    """
+    path = Path(path).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(name)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)         # mkstemp makes files that nobody else can read
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
 
 
 def load_split(folder, split):

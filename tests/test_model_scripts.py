@@ -1,6 +1,7 @@
 """Model/: the votes become the right labels, the two tables are joined row by row, the report counts right."""
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +99,43 @@ def test_swapped_and_missing_tables(tmp_path):
     new, old = str(tmp_path / "fer2013new.csv"), str(tmp_path / "fer2013.csv")
     assert "swapped" in run_prepare(tmp_path, "--fer2013", new, "--ferplus", old).stderr
     assert "no table at" in run_prepare(tmp_path, "--fer2013", old, "--ferplus", "gone.csv").stderr
+
+
+def test_own_pictures_become_arrays(tmp_path):
+    for folder, expression, picture in (("mine", "Happy", "obama.jpg"), ("mine", "sad", "astronaut.jpg"),
+                                        ("others", "Happy", "astronaut.jpg")):
+        (tmp_path / folder / expression).mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "Media" / picture, tmp_path / folder / expression)
+    (tmp_path / "mine" / "Happy" / "broken.jpg").write_bytes(b"no picture")
+    tables(tmp_path)
+    assert run_prepare(tmp_path).returncode == 0
+    (tmp_path / "out").rename(tmp_path / "arrays")
+    mine, others, arrays = (str(tmp_path / name) for name in ("mine", "others", "arrays"))
+
+    done = run_prepare(tmp_path, "--pictures", mine, "--aside", others, "--arrays", arrays)
+    assert done.returncode == 0 and "broken.jpg: " in done.stdout, done.stderr
+    images, votes = ferplus.load_split(tmp_path / "out", "train")
+    assert len(images) == 6 and ferplus.majority_labels(votes[4:]).tolist() == [1, 3]     # four of FER+, then ours
+    image = helpers.read_image(ROOT / "Media" / "obama.jpg")
+    seen = helpers.preprocess(helpers.crop_face(image, helpers.detect_faces(image)[0]["box"]))[0, 0]
+    again = helpers.preprocess(images[4])[0, 0]
+    assert np.abs(again - seen).mean() < 4                                    # the same face, but for one shrinking
+    assert ferplus.load_majority(tmp_path / "out", "valid")[1].tolist() == [1]
+
+    assert run_prepare(tmp_path, "--pictures", mine, "--arrays", arrays).returncode == 0
+    assert len(ferplus.load_split(tmp_path / "out", "valid")[0]) == 2         # those of FER+
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--pictures", "mine"], "--aside"), (["--fer2013", "a.csv"], "or --pictures"), ([], "or --pictures"),
+    (["--pictures", "gone", "--aside", "gone"], "no folder at"),
+    (["--pictures", "mine", "--arrays", "out"], "would be lost")])
+def test_own_pictures_that_can_not_be_used(options, words, tmp_path):
+    options = [option if option.startswith("--") else str(tmp_path / option) for option in options]
+    done = subprocess.run([sys.executable, str(ROOT / "Model" / "prepare.py"), *options, "--out", str(tmp_path / "out")],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------ evaluate.py
