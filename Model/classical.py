@@ -92,28 +92,45 @@ def smile_neighbours(face, scale_factor=1.1):
 # ---------------------------------------------------------------- eigenfaces, Fisherfaces
 
 def eigenfaces(rows, count):
-    """(mean (D,), faces (count, D)) of pixel rows (N, D): the directions in which they differ most, the best first."""
-    if not 0 < count <= min(rows.shape):
-        raise ValueError(f"{count} eigenfaces out of {len(rows)} faces of {rows.shape[1]} pixels: give 1 to {min(rows.shape)}")
+    """(mean (D,), faces (count, D)) of pixel rows (N, D): the directions in which they differ most, the best first.
+
+    Fewer faces than pixels: the N x N products of the faces say the same as the D x D ones of the pixels, and are
+    smaller. That trick is Turk's and Pentland's.
+    """
+    if not 0 < count < min(rows.shape):
+        raise ValueError(f"{count} eigenfaces out of {len(rows)} faces of {rows.shape[1]} pixels: "
+                         f"give 1 to {min(rows.shape) - 1}")
     mean = rows.mean(0, dtype=np.float64).astype(np.float32)
-    _, directions = np.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))      # sorted, the smallest first
-    return mean, np.ascontiguousarray(directions[:, ::-1][:, :count].T)
+    apart = rows - mean
+    if len(rows) < rows.shape[1]:
+        _, weights = np.linalg.eigh(apart @ apart.T / len(rows))      # sorted, the smallest first
+        directions = apart.T @ weights[:, ::-1][:, :count]
+    else:
+        _, directions = np.linalg.eigh(apart.T @ apart / len(rows))
+        directions = directions[:, ::-1][:, :count]
+    directions = directions.T / np.linalg.norm(directions, axis=0)[:, None]
+    return mean, np.float32(directions * np.sign(directions.sum(1, keepdims=True) + 1e-12))
 
 
-def fisherfaces(rows, labels, count=100):
-    """(mean (D,), faces (C - 1, D)): the directions that separate C classes best, found among `count` eigenfaces."""
-    mean, basis = eigenfaces(rows, count)
-    numbers = (rows - mean) @ basis.T
+def fisherfaces(rows, labels, mean, basis):
+    """(C - 1, D): the directions that separate the C classes of pixel rows (N, D) best, found among the eigenfaces.
+
+    Best: the classes' means lie far apart, the faces of one class close together. mean, basis: from eigenfaces.
+    """
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError("all faces have the same label: Fisherfaces need two classes to separate")
+    numbers = np.float64(project(rows, mean, basis))
+    numbers -= numbers.mean(0)
+    count = numbers.shape[1]
     means = np.array([numbers[labels == one].mean(0) for one in classes])
-    inside = sum(np.cov(numbers[labels == one].T, bias=True) * (labels == one).mean() for one in classes)
-    between = sum((labels == one).mean() * np.outer(m, m) for one, m in zip(classes, means))
-    root = np.linalg.inv(np.linalg.cholesky(inside + 1e-3 * np.trace(inside) / count * np.eye(count)))
+    shares = [(labels == one).mean() for one in classes]
+    between = sum(share * np.outer(m, m) for share, m in zip(shares, means))
+    inside = numbers.T @ numbers / len(numbers) - between
+    inside += 1e-3 * np.trace(inside) / count * np.eye(count)         # so that no direction has no spread at all
+    root = np.linalg.inv(np.linalg.cholesky(inside))
     _, directions = np.linalg.eigh(root @ between @ root.T)
-    best = (root.T @ directions[:, ::-1][:, :len(classes) - 1]).T
-    return mean, np.float32(best @ basis)
+    return np.float32((root.T @ directions[:, ::-1][:, :len(classes) - 1]).T @ basis)
 
 
 def project(rows, mean, basis):
@@ -159,7 +176,7 @@ def lbp_histograms(faces):
 
 # ---------------------------------------------------------------- histograms of oriented gradients
 
-def hog(faces, cell=6, bins=9):
+def hog(faces, cell=8, bins=9):
     """Grey faces (N, 48, 48) as float32 (N, L), 0..1: in each cell, how strong the edges of each direction are.
 
     cell : pixels of a cell's side, 4, 6, 8, 12 or 16. Blocks of 2 x 2 cells, one cell apart, are normalised together.
@@ -272,9 +289,9 @@ METHODS = {       # what is committed: the name to its file in Model/classical/
 
 
 @functools.lru_cache
-def load(name, folder=FOLDER):
+def load(name, folder=None):
     """The arrays of a model, {name: array}, from <folder>/<name>.npz. Raises FileNotFoundError when it is not there."""
-    path = Path(folder) / f"{name}.npz"
+    path = Path(folder or FOLDER) / f"{name}.npz"
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
         raise FileNotFoundError(f"no {path.name} in {path.parent.resolve()} (there: {there}): "
