@@ -273,7 +273,7 @@ def opencv_recognisers(run):
     labels = run.train_labels[:CV2_FACES].astype(np.int32)
     for name, make in (("Eigenfaces", lambda: cv2.face.EigenFaceRecognizer_create(EIGENFACES)),
                        ("Fisherfaces", cv2.face.FisherFaceRecognizer_create),
-                       ("LBPH", lambda: cv2.face.LBPHFaceRecognizer_create(1, 8, GRID_CV2, GRID_CV2))):
+                       ("LBPH", lambda: cv2.face.LBPHFaceRecognizer_create(1, 8, classical.GRID, classical.GRID))):
         part["classes"][name] = {}
         for classes in classical.CLASS_SETS:
             recogniser, began = make(), time.perf_counter()
@@ -288,9 +288,6 @@ def opencv_recognisers(run):
     run.write()
 
 
-GRID_CV2 = classical.GRID
-
-
 def hog_svms(run):
     """Notebook 15: linear and RBF SVM on HOG, and the sweep over cells and directions."""
     rows, valid = classical.hog(run.train), classical.hog(run.valid)
@@ -302,7 +299,8 @@ def hog_svms(run):
                 lambda model: run.save("hog_rbf", mean=mean, basis=np.float16(basis), **model),
                 fit=rbf_svm, train_labels=run.train_labels[:RBF_FACES])
     run.result["hog_sweep"] = []
-    learn, check = SWEEP_FACES
+    learn = min(SWEEP_FACES[0], len(run.train) * 2 // 3)
+    check = min(SWEEP_FACES[1], len(run.train) - learn)
     for cell, bins in SWEEP:
         rows = classical.hog(run.train[:learn + check], cell, bins)
         model = linear_svm(rows[:learn], run.train_labels[:learn], LINEAR_C["hog"] * 900 / rows.shape[1])
