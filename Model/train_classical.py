@@ -214,7 +214,7 @@ def smile_cascade(run):
     part = run.result["smile_cascade"] = {"happy": int(smiles.sum()), "curves": {}, "ms_per_face": {}}
     for factor in SMILE_FACTORS:
         counts = np.array([classical.smile_neighbours(face, factor) for face in run.valid])
-        steps = [n for n in range(1, 121) if n < 20 or n % 5 == 0]
+        steps = [*range(20), *range(20, 100, 5), *range(100, 601, 20)]
         part["curves"][str(factor)] = [{"min_neighbors": n, **hits(smiles, counts > n)} for n in steps]
         part["ms_per_face"][str(factor)] = milliseconds(lambda face: classical.smile_neighbours(face, factor), run.valid)
         best = max(part["curves"][str(factor)], key=lambda point: point["f1"])
