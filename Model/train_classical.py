@@ -200,8 +200,7 @@ class Run:
             return classical.scores(models[8], found).argmax(1) if there[0] else None
         labels = []
         for _, face in self.stills:
-            found, there = (classical.features(file, classical.grey_face(face)[None]) if file not in ("measures", "points")
-                            else classical.landmark_features(file, [classical.landmarks(face)]))
+            found, there = classical.features(file, classical.grey_face(face)[None])
             labels.append(EMOTIONS[int(classical.scores(models[8], found).argmax())] if there[0] else None)
         self.add(name, guess, step, size, labels, needs, len(rows))
 
