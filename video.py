@@ -41,6 +41,7 @@ LOST = 0.5             # correlation below which a face that is followed counts 
 AT_LEAST_EVERY = 0.25  # seconds; a live clip that can't be read fast enough shows a late frame so often
 FAILED_READS = 30      # so many reads in a row may fail before a clip or camera counts as ended
 MOST_VP8 = 16383       # pixels each way: what VP8 can hold
+TIMELINE = ["frame", "seconds", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS]   # columns of timeline()
 USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell, or tells wrong
 
 
@@ -596,15 +597,17 @@ def timeline(source, recognise, until=None):
         for number, (seconds, frame) in enumerate(clip):
             if seconds > until:
                 break
-            for place, face in enumerate(_check_faces(recognise(frame, seconds))):
-                rows.append({"frame": number, "seconds": round(seconds, 3), "face": face.get("id", place),
-                             **dict(zip("xywh", map(round, face["box"]))), "label": face.get("label"),
-                             "confidence": face.get("confidence"), **face.get("emotions", {})})
-            if not rows or rows[-1]["frame"] != number:
-                rows.append({"frame": number, "seconds": round(seconds, 3)})
+            rows.extend(timeline_rows(number, seconds, recognise(frame, seconds)))
             bar.update()
-    columns = ["frame", "seconds", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(["face", *"xywh"], "Int64"))
+    return pd.DataFrame(rows, columns=TIMELINE).astype(dict.fromkeys(["face", *"xywh"], "Int64"))
+
+
+def timeline_rows(number, seconds, faces):
+    """Rows of one frame for timeline's table, a dict each; one with frame and seconds alone when there is no face."""
+    moment = {"frame": number, "seconds": round(seconds, 3)}
+    return [{**moment, "face": face.get("id", place), **dict(zip("xywh", map(round, face["box"]))),
+             "label": face.get("label"), "confidence": face.get("confidence"), **face.get("emotions", {})}
+            for place, face in enumerate(_check_faces(faces))] or [moment]
 
 
 def put_fps(image, fps):
@@ -662,6 +665,8 @@ def _jpeg(image, width):
 
 def can_show():
     """Whether a window can be opened here. On Linux OpenCV ends the whole process when there is no display."""
+    if not cv2.currentUIFramework():                  # a wheel without windows
+        return False
     if sys.platform != "linux":
         return True
     try:
@@ -673,7 +678,7 @@ def can_show():
     if screen:
         x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
         x11.XCloseDisplay(screen)
-    return bool(screen) and cv2.currentUIFramework() != ""
+    return bool(screen)
 
 
 def play_window(source, recognise, mirror=False, title="Expressions (q ends it)"):

@@ -1,4 +1,6 @@
 """Finding and cutting faces: where they are, at every edge, and where there are none."""
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -60,7 +62,15 @@ def test_no_face_gives_an_empty_list_and_the_same_picture(picture, detector):
 def test_no_face_says_so(capsys):
     helpers.init_emotion()
     helpers.emotion(np.full((90, 90, 3), 128, np.uint8))
-    assert capsys.readouterr().out.startswith("No face found.")
+    said = capsys.readouterr().out
+    assert said.startswith("No face found.") and "lower confidence" in said and "a seventh" in said
+
+
+def test_another_opencv_points_at_the_check():
+    code = ("import cv2; del cv2.dnn.readNetFromCaffe\n"
+            "try: import helpers\nexcept ImportError as problem: print(problem)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "check_setup.py" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("cut", [np.s_[:, 225:], np.s_[110:], np.s_[:150], np.s_[:, :230]],

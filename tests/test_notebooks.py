@@ -47,6 +47,18 @@ def test_outputs_are_quiet_and_clean(path):
 
 
 @each_notebook
+def test_windows_only_where_there_is_a_display(path):
+    assert not any(re.search(r"cv2\.(imshow|namedWindow|waitKey)", text(cell)) for cell in cells(path, "code"))
+
+
+def test_what_a_label_means_is_said_before_the_first_result():
+    both = json.loads(NOTEBOOKS[0].read_text(encoding="utf-8"))["cells"]
+    said = next(place for place, cell in enumerate(both) if "An expression is not an emotion" in text(cell))
+    assert said < next(place for place, cell in enumerate(both)
+                       if cell["cell_type"] == "code" and "helpers.emotion(" in text(cell))
+
+
+@each_notebook
 def test_cells_are_short_and_opt_outs_are_explained(path):
     for cell in cells(path, "code"):
         lines = [line for line in text(cell).splitlines() if line.strip()]

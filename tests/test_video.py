@@ -901,6 +901,13 @@ def test_no_display_and_a_dead_one(display, monkeypatch):
     assert video.can_show() is False
 
 
+@pytest.mark.parametrize("system", ["linux", "win32", "darwin"])
+def test_a_wheel_without_windows(system, monkeypatch):
+    monkeypatch.setattr(video.sys, "platform", system)
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
+    assert video.can_show() is False
+
+
 def test_memory_stays_flat(clip):
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("resident memory is read from /proc, which this system has not")
