@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 import helpers
 
 HALF_LIFE = 0.25       # seconds after which an old frame counts half: measured in notebook 9
-MARGIN = 0.2           # a new label must lead the shown one by so much
+MARGIN = 0.3           # a new label must lead the shown one by so much
 FORGET = 1.0           # seconds without the face after which its history is gone
 DETECT_EVERY = 12      # frames; in between, the faces are followed
 NEW_FACE = 0.8         # a face less sure than this must be found twice before it is shown

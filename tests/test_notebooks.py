@@ -117,4 +117,4 @@ def test_every_picture_is_credited():
     assert len(files) >= 6
     for path in files:
         assert f"`{path.name}`" in credits
-        assert path.stat().st_size < (3_000_000 if path.suffix == ".mp4" else 300_000)
+        assert path.stat().st_size < (3_000_000 if path.suffix in (".mp4", ".webm") else 300_000)
