@@ -27,7 +27,7 @@ def grey(shape=(48, 64), value=90):
 def clip():
     """(seconds, frames) of the clip as far as the face has turned from sad to happy."""
     with video.Reader(CLIP) as reader:
-        pairs = list(reader)[:280]
+        pairs = list(reader)[:360]
     return [seconds for seconds, _ in pairs], [frame for _, frame in pairs]
 
 

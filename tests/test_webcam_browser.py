@@ -669,11 +669,14 @@ def test_notebook_closed_and_opened_again_without_its_kernel(lab):
 
 # ---------------------------------------------------------------- the upload button of batch.py
 
-def test_a_picture_dropped_on_the_page_is_labelled(lab):
+def test_a_picture_given_to_the_upload_button_is_labelled(lab):
+    def give(file):
+        with lab.page.expect_file_chooser() as chooser:
+            lab.page.locator("button.jupyter-widget-upload, .widget-upload").last.click()
+        chooser.value.set_files(file)
+
     lab.cell("import batch, helpers\nhelpers.init_emotion()\nbatch.upload()")
-    chooser = lab.page.locator(".jupyter-widgets input[type=file]").last
-    lab.page.locator(".widget-upload").last.wait_for()
-    chooser.set_input_files(ROOT / "Media" / "obama.jpg")
+    give(ROOT / "Media" / "obama.jpg")
     lab.page.locator(".jp-OutputArea img[src^='data:image/png']").last.wait_for()
-    chooser.set_input_files({"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear all"})
+    give({"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear all"})
     lab.page.locator(".jp-OutputArea-output", has_text="letter.jpg is no picture").last.wait_for()
