@@ -7,6 +7,7 @@
 Run the same line again after an interrupt: what is done is not done again. What can't be read is named in the table
 and passed over. Nothing of the folder or clip itself is changed.
 """
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -75,6 +76,17 @@ def read_table(path):
     return table.astype(dict.fromkeys(["face", *"xywh"], "Int64"))
 
 
+@contextlib.contextmanager
+def _whole(path):
+    """A name beside `path` to write to: the file takes its place when the block ends, and goes when that fails."""
+    part = path.with_name(f".part-{path.name}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _claim(out, source):
     """Make the folder `out`, or see that it holds results of the same source."""
     out.mkdir(parents=True, exist_ok=True)
@@ -97,10 +109,9 @@ def _finished_pictures(table):
         last = [row for row in rows if row[0] == rows[-1][0]]
         if last and len(last) != max(int(last[0][1]), 1):
             rows = rows[:-len(last)]
-    part = table.with_suffix(".part")
-    with open(part, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    os.replace(part, table)
+    with _whole(table) as part:
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
     return {row[0] for row in rows}
 
 
@@ -153,12 +164,8 @@ def label_picture(path, copy):
 def save_picture(path, image):
     """Write a picture, uint8 (H, W, 3) BGR, as JPEG: whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with _whole(path) as part:
         part.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- a long clip
@@ -187,12 +194,8 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
             part.unlink()
     faces = _read_timeline(table)
     if annotated and not (out / "annotated.webm").exists():
-        part = out / "drawing.webm"                    # an interrupt leaves the first frames there, not under the name
-        try:
+        with _whole(out / "annotated.webm") as part:
             _draw_clip(path, faces, part, fps)
-            os.replace(part, out / "annotated.webm")
-        finally:
-            part.unlink(missing_ok=True)
     return faces
 
 
@@ -226,12 +229,8 @@ def _read_timeline(path):
 
 
 def _save_table(table, path):
-    part = path.with_suffix(".tmp")
-    try:
+    with _whole(path) as part:
         table.to_csv(part, index=False)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _draw_clip(path, faces, out, fps):
