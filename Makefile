@@ -6,13 +6,17 @@ LAB_ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: lab test notebooks clean
+.PHONY: lab test html notebooks clean
 
 lab: $(READY)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=jupyter_lab_config.py --LabApp.default_url=/lab/tree/notebooks/01_what_is_it.ipynb $(LAB_ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+html: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 # For those who change something: run all notebooks and save them with their outputs.
 notebooks: $(READY)
@@ -29,4 +33,4 @@ $(READY): requirements.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache
+	rm -rf .venv .pytest_cache docs/_build

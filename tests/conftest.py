@@ -1,4 +1,5 @@
 """Shared by the tests: the project's folder on the path, its pictures, and networks built for one purpose."""
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sys.path[:0] = [str(ROOT), str(ROOT / "Model")]
 
 import cv2  # noqa: E402

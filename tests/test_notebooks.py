@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PAGES = [ROOT / "README.md", ROOT / "Model" / "README.md", ROOT / "Media" / "CREDITS.md"]
+PAGES = [ROOT / name for name in ("README.md", "docs/glossary.md", "Media/CREDITS.md", "Model/README.md", "tests/README.md")]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -74,7 +74,10 @@ def test_opening_and_closing(path):
     for part in ("**You will build**", "**You will learn to**", "**You need**", "minutes", "README.md"):
         assert part in markdown[0], part
     assert "## Exercises" in prose(path) and prose(path).count("<details>") >= 2
+    assert prose(path).count("**Predict before you run.**") >= 1 and "## Where to read on" in prose(path)
     assert "## What you have now" in markdown[-1]
+    for end in (markdown[0], markdown[-1]):
+        assert "../README.md#the-notebooks" in end and "../docs/glossary.md" in end
     for neighbour in (NOTEBOOKS.index(path) - 1, NOTEBOOKS.index(path) + 1):
         if 0 <= neighbour < len(NOTEBOOKS):
             assert NOTEBOOKS[neighbour].name in markdown[0] and NOTEBOOKS[neighbour].name in markdown[-1]

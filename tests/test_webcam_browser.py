@@ -7,7 +7,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +17,10 @@ import urllib.request
 import cv2
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import CHROMIUM, ROOT
 from nbformat.sign import NotebookNotary
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
     pytest.skip("no Chromium or Chrome here: install one to test the webcam widget", allow_module_level=True)
 

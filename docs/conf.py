@@ -1,0 +1,52 @@
+"""Sphinx's settings for `make html`: a reading copy of README and notebooks, with the outputs that are saved in them."""
+import shutil
+from pathlib import Path
+
+project = html_title = "Facial expression recognition, cell by cell"
+extensions = ["myst_nb"]                   # notebooks and Markdown as pages
+root_doc = "README"
+include_patterns = ["README.md", "notebooks/*.ipynb", "*/*.md"]
+exclude_patterns = [".*", "docs/_build", "results", "Model/runs", "**/.ipynb_checkpoints"]
+
+nb_execution_mode = "off"                  # show what is saved, run nothing
+nb_ipywidgets_js = {}                      # no widgets, so no scripts from elsewhere
+myst_heading_anchors = 4                   # links such as README.md#the-notebooks
+html_theme = "sphinx_book_theme"
+html_theme_options = {"navbar_persistent": [], "footer_content_items": [],
+                      "show_prev_next": False}       # each notebook brings its own links
+html_static_path = html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}    # light or dark, as the reader's system
+
+CONTENTS = """
+```{toctree}
+:hidden:
+:glob:
+:caption: Notebooks
+
+notebooks/*
+```
+```{toctree}
+:hidden:
+:caption: Beside them
+
+docs/glossary
+Model/README
+Media/CREDITS
+tests/README
+```
+"""
+
+
+def add_contents(app, page, source):
+    if page == root_doc:
+        source[0] += CONTENTS
+
+
+def add_front_page(app, problem):
+    if problem is None:
+        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+
+
+def setup(app):
+    app.connect("source-read", add_contents)
+    app.connect("build-finished", add_front_page)
