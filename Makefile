@@ -27,7 +27,7 @@ $(READY): requirements.txt
 	"Python %d.%d: this project wants 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv==0.13.9
-	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r requirements.txt || \
+	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.txt || \
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python check_setup.py
 	touch $@

@@ -2,7 +2,9 @@
 
 1. A link to a Markdown file, such as the contents or the glossary, opens as a page, not as text to edit.
 2. JupyterLab asks no other host for news. (Both: .jupyterlab/overrides.json.)
-3. The webcam is quicker: Jupyter's server lets a small message wait until the browser has acknowledged the message before it, up to 40 ms (Nagle's algorithm). TCP_NODELAY sends it at once. If a later Jupyter looks different inside, nothing happens.
+3. The webcam is quicker: Jupyter's server lets a small message wait until the browser has acknowledged the message
+   before it, up to 40 ms (Nagle's algorithm). TCP_NODELAY sends it at once. If a later Jupyter looks different
+   inside, nothing happens.
 """
 from pathlib import Path
 

@@ -1,7 +1,10 @@
 """Shared by the tests: the project's folder on the path, its pictures, and networks built for one purpose."""
+import io
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import onnx
@@ -65,3 +68,15 @@ def network_saying(tmp_path):
         size = options.get("channels", 1) * options.get("side", 64) ** 2
         return write_network(tmp_path / "saying.onnx", np.zeros((size, len(scores))), scores, **options)
     return build
+
+
+def run_main(main, *arguments):
+    """What a script does with these arguments, in this process; an exception that it lets out fails the test."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", [main.__module__, *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())

@@ -1,7 +1,5 @@
 """A new last layer: it scores as the old one where it should, learns, and is written whole or not at all."""
 import shutil
-import subprocess
-import sys
 
 import adapt
 import evaluate
@@ -10,7 +8,7 @@ import helpers
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_main
 from vgg13 import build_vgg13
 
 MODEL = ROOT / "Model" / "emotion-ferplus-small.onnx"
@@ -167,16 +165,12 @@ def test_a_network_without_a_last_layer_is_refused(tmp_path):
 
 
 def test_from_the_command_line(pictures, tmp_path):
-    def run(*arguments):
-        return subprocess.run([sys.executable, str(ROOT / "Model" / "adapt.py"), *map(str, arguments)],
-                              capture_output=True, text=True)
-
-    done = run("--pictures", pictures, "--out", tmp_path / "my.onnx")
+    done = run_main(adapt.main, "--pictures", pictures, "--out", tmp_path / "my.onnx")
     assert done.returncode == 0 and "from 4 faces" in done.stdout
     assert "never the label from now on: Neutral, Surprise, Anger" in done.stdout
     faces, labels, _, _ = adapt.load_pictures(pictures)
     assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
-    failed = run("--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
+    failed = run_main(adapt.main, "--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
     assert failed.returncode == 2 and "no folder at" in failed.stderr and not (tmp_path / "other.onnx").exists()
 
 
