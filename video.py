@@ -249,7 +249,7 @@ class Writer:
         if isinstance(fps, bool) or not isinstance(fps, (int, float, np.number)) or not 1 <= fps <= 240:
             raise ValueError(f"fps is {fps!r}: give frames per second from 1 to 240, such as Reader's fps")
         self.fps, self.frames, self._writer, self._size, self._closed = float(fps), 0, None, None, False
-        self._part = self.path.with_name(f".{uuid.uuid4().hex}.webm")
+        self._part = self._written = self.path.with_name(f".{uuid.uuid4().hex}.webm")
         self._part.touch()                                               # says now whether the folder can be written to
 
     def __enter__(self):
@@ -272,12 +272,18 @@ class Writer:
                 raise ValueError(f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels is too large for VP8: "
                                  f"shrink it to {MOST_VP8} at most each way")
             self._size = tuple(max(side - side % 2, 16) for side in frame.shape[1::-1])      # codecs want even sides
-            with quiet():
-                self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
+            self._open()
+            if not self._writer.isOpened() and not str(self._part).isascii():      # Windows: a name that FFmpeg can't take
+                self._written = Path(tempfile.mkdtemp()) / "clip.webm"
+                self._open()
             if not self._writer.isOpened():
                 raise OSError(f"OpenCV can't write {self.path}: its VP8 codec is missing, or the disk is full")
         self._writer.write(_fit(frame, self._size))
         self.frames += 1
+
+    def _open(self):
+        with quiet():
+            self._writer = cv2.VideoWriter(str(self._written), cv2.VideoWriter_fourcc(*"VP80"), self.fps, self._size)
 
     def close(self):
         """Finish the file. A second call does nothing."""
@@ -286,14 +292,20 @@ class Writer:
         self._closed = True
         if self._writer is not None:
             self._writer.release()
-        with quiet():                                                    # OpenCV says nothing of a full disk: count
-            kept = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
-            whole = self.frames and sum(1 for _ in iter(kept.grab, False)) >= self.frames
-            kept.release()
-        if whole:
-            os.replace(self._part, self.path)
-            return
-        self._part.unlink(missing_ok=True)
+        try:
+            with quiet():                                                # OpenCV says nothing of a full disk: count
+                kept = cv2.VideoCapture(str(self._written), cv2.CAP_FFMPEG)
+                whole = self.frames and sum(1 for _ in iter(kept.grab, False)) >= self.frames
+                kept.release()
+            if whole:
+                if self._written != self._part:
+                    shutil.copyfile(self._written, self._part)
+                os.replace(self._part, self.path)
+                return
+        finally:
+            self._part.unlink(missing_ok=True)
+            if self._written != self._part:
+                shutil.rmtree(self._written.parent, ignore_errors=True)
         if not self.frames:
             raise ValueError(f"no frame was written, so there is no {self.path.name}")
         raise OSError(f"{self.path} could not be written whole: make room on the disk, then write it again")

@@ -1,4 +1,5 @@
 """batch.py: many pictures and long clips, stopped and gone on with; broken files are named, nothing is half-written."""
+import io
 import shutil
 
 import batch
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import video
 from conftest import ROOT
+from PIL import Image
 
 
 @pytest.fixture
@@ -167,13 +169,19 @@ def test_an_upload_that_is_no_picture_is_named(name, content, words, capsys):
     assert said.startswith(words) and "/" not in said.split("(")[0]
 
 
-def test_an_uploaded_picture_is_shown_labelled(monkeypatch):
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_uploaded_picture_is_shown_upright_and_labelled(orientation, monkeypatch):
+    """6: the camera lay on its side, and the picture is stored so."""
     helpers.init_emotion()
     shown = []
     monkeypatch.setattr(helpers, "show", shown.append)
+    picture = Image.open(ROOT / "Media" / "obama.jpg")
+    exif, file = picture.getexif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = picture.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else picture
+    stored.save(file, "PNG", exif=exif)
     box = batch.upload()
-    content = (ROOT / "Media" / "obama.jpg").read_bytes()
-    box.children[0].value = [{"name": "o.jpg", "type": "image/jpeg", "size": len(content), "content": content,
+    box.children[0].value = [{"name": "o.png", "type": "image/png", "size": len(file.getvalue()), "content": file.getvalue(),
                               "last_modified": pd.Timestamp("2026-01-01", tz="UTC").to_pydatetime()}]
-    expected = helpers.emotion(helpers.read_image(ROOT / "Media" / "obama.jpg"), returndata=True)
+    expected = helpers.emotion(cv2.cvtColor(np.array(picture), cv2.COLOR_RGB2BGR), returndata=True)
     assert len(shown) == 1 and np.array_equal(shown[0], expected)

@@ -3,6 +3,7 @@ import json
 import re
 from pathlib import Path
 
+import helpers
 import pytest
 from conftest import ROOT
 
@@ -104,6 +105,16 @@ def test_links_lead_somewhere_and_pictures_are_described(path):
             heads = [re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-")
                      for head in re.findall(r"^#+ (.+)$", prose(there), re.M)]
             assert anchor in heads, f"{path.name}: {target}"
+
+
+def test_labels_stand_in_one_order_only():
+    """Seven or more names in a row, in code, are the eight of helpers.EMOTIONS as they stand there."""
+    code = {path.name: "\n".join(map(text, cells(path, "code"))) for path in NOTEBOOKS}
+    code |= {path.name: path.read_text(encoding="utf-8") for folder in (".", "Model") for path in (ROOT / folder).glob("*.py")}
+    name = rf"[\"']({'|'.join(helpers.EMOTIONS)})[\"']"
+    orders = {(file, tuple(re.findall(name, row.group()))) for file, words in code.items()
+              for row in re.finditer(rf"(?:{name}[^\"']*){{7,}}", words)}
+    assert ("helpers.py", helpers.EMOTIONS) in orders and {order for _, order in orders} == {helpers.EMOTIONS}
 
 
 def test_the_readme_names_what_exists():

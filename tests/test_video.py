@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import wave
@@ -127,6 +128,22 @@ def test_a_clip_in_a_folder_with_any_name(tmp_path, monkeypatch):
         copy = reader._copy
         assert next(iter(reader))[1].shape == (360, 640, 3)
     assert copy and not os.path.exists(copy)
+
+
+def test_a_clip_is_written_to_a_folder_with_any_name(tmp_path, monkeypatch):
+    folder, temporary = tmp_path / "Вид é 😀", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    opened, made = cv2.VideoCapture, cv2.VideoWriter
+    monkeypatch.setattr(cv2, "VideoCapture", lambda name, *more: opened(name if name.isascii() else "", *more))
+    monkeypatch.setattr(cv2, "VideoWriter", lambda name, *more: made(name if name.isascii() else "", *more))
+    with video.Writer(folder / "out.webm", 25) as writer:
+        for _ in range(5):
+            writer.write(grey((48, 64)))
+    assert [path.name for path in folder.iterdir()] == ["out.webm"] and not list(temporary.iterdir())
+    monkeypatch.undo()
+    assert len(read_back(folder / "out.webm")) == 5
 
 
 def sound_only(path):
@@ -374,7 +391,7 @@ def with_rotation(path, degrees):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_phone_clips_are_turned_upright(degrees, tmp_path, pictures):
+def test_phone_clips_are_turned_upright(degrees, tmp_path, pictures, monkeypatch):
     upright = cv2.resize(pictures["obama"], (320, 400))
     turn = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}[degrees]
     stored = cv2.rotate(upright, turn)
@@ -384,6 +401,14 @@ def test_phone_clips_are_turned_upright(degrees, tmp_path, pictures):
         writer.write(stored)
     writer.release()
     with_rotation(path, degrees)
+    opened = cv2.VideoCapture
+
+    def not_by_itself(*source):                     # as an OpenCV that does not turn clips unless it is asked to
+        capture = opened(*source)
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        return capture
+
+    monkeypatch.setattr(cv2, "VideoCapture", not_by_itself)
     with video.Reader(path) as reader:
         frames = [frame for _, frame in reader]
     assert len(frames) == 5 and frames[0].shape == upright.shape
@@ -853,6 +878,12 @@ def test_what_is_no_width(width):
         video.play(CLIP, lambda frame, seconds: [], width=width)
 
 
+def resident():
+    """Megabytes of memory that this process has, on Linux."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+
 def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     shown, updates = [], []
 
@@ -867,6 +898,27 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     assert len(pictures) == 1 and 1 <= len(updates) <= 16
     decoded = cv2.imdecode(np.frombuffer(updates[-1].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (180, 320, 3)
+
+
+def test_play_takes_no_more_memory_and_time_for_late_frames(monkeypatch, tmp_path):
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("resident memory is read from /proc, which this system has not")
+    with video.Writer(tmp_path / "long.webm", 240) as writer:
+        for i in range(1200):
+            writer.write(grey((48, 64), i % 256))
+    shown, seen = [], []
+    handle = type("Handle", (), {"update": lambda self, picture: None})()
+    monkeypatch.setattr(video, "display", lambda thing, **options: shown.append(thing) or handle)
+
+    def recognise(frame, seconds):
+        seen.append((seconds, resident()))
+        return []
+
+    video.play(tmp_path / "long.webm", recognise)
+    memory = [megabytes for seconds, megabytes in seen if seconds > 1]
+    assert memory[-1] - memory[0] < 5 and len(shown) == 2              # a button and one picture
+    early = sum(seconds < 2 for seconds, _ in seen)
+    assert sum(2 <= seconds < 4 for seconds, _ in seen) > 0.8 * early
 
 
 def test_the_stop_button_ends_it(monkeypatch):
@@ -911,9 +963,6 @@ def test_a_wheel_without_windows(system, monkeypatch):
 def test_memory_stays_flat(clip):
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("resident memory is read from /proc, which this system has not")
-
-    def resident():
-        return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 
     helpers.init_emotion()
     with video.Live() as live:
