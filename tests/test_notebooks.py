@@ -125,6 +125,13 @@ def test_the_readme_names_what_exists():
         assert (ROOT / name).exists() or "emotion-ferplus-8" in name, name
 
 
+def test_the_table_of_reports_names_tests_that_exist():
+    named = re.findall(r"(test_\w+\.py)::(test_\w+)", prose(ROOT / "tests" / "README.md"))
+    assert len(named) > 80
+    assert not [(file, name) for file, name in named
+                if f"def {name}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")]
+
+
 def test_every_picture_is_credited():
     credits = prose(ROOT / "Media" / "CREDITS.md")
     files = [path for path in (ROOT / "Media").iterdir() if path.suffix != ".md"]

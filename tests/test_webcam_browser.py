@@ -4,6 +4,7 @@ The fake camera plays Media/sad_to_happy.mp4 again and again. "Live tracks" are 
 each page counts them by noting every stream that the browser hands out.
 """
 import ast
+import base64
 import json
 import os
 import re
@@ -16,7 +17,9 @@ import urllib.request
 
 import cv2
 import nbformat
+import numpy as np
 import pytest
+import video
 from conftest import CHROMIUM, ROOT
 from nbformat.sign import NotebookNotary
 
@@ -663,6 +666,28 @@ def test_notebook_closed_and_opened_again_without_its_kernel(lab):
     broken = lab.page.locator(".jupyter-widgets", has_text="model not found")
     broken.wait_for(state="attached")
     assert broken.is_hidden()
+
+
+# ---------------------------------------------------------------- clips of video.Writer
+
+def test_a_written_clip_plays(browser, tmp_path):
+    with video.Writer(tmp_path / "clip.webm", 24) as writer:
+        for i in range(24):
+            writer.write(np.full((90, 160, 3), (200, 40, 40) if i < 12 else (40, 40, 200), np.uint8))      # blue, then red
+    page = browser.new_page()
+    page.set_default_timeout(LIMIT * 1000)
+    data = base64.b64encode((tmp_path / "clip.webm").read_bytes()).decode()
+    page.set_content(f'<video muted src="data:video/webm;base64,{data}"></video>')
+    true(page, "(window.clip = document.querySelector('video')).readyState >= 2")
+    corner = """() => { const canvas = new OffscreenCanvas(1, 1).getContext("2d"); canvas.drawImage(clip, 0, 0);
+                        return [...canvas.getImageData(0, 0, 1, 1).data]; }"""
+    red, _, blue, _ = page.evaluate(corner)
+    assert page.evaluate("[clip.videoWidth, clip.videoHeight]") == [160, 90] and blue > 150 > 100 > red
+    do(page, "clip.play()")
+    true(page, "clip.ended")
+    red, _, blue, _ = page.evaluate(corner)
+    assert page.evaluate("clip.currentTime") == pytest.approx(1, abs=0.1) and red > 150 > 100 > blue
+    page.close()
 
 
 # ---------------------------------------------------------------- the upload button of batch.py
