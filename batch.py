@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 import helpers
 import video
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 COLUMNS = ["picture", "faces", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS, "note"]
 PART = 60.0            # seconds of a clip; after an interrupt at most so much is done again
 
@@ -50,11 +49,11 @@ def label_folder(folder, out, workers=None, model=helpers.MODEL):
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers is {workers!r}: give a whole number of processes, or None for one per core")
     helpers.load_network(model)                        # a wrong network is told here, not by a process that died
-    pictures = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()
+    pictures = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in helpers.PICTURES and path.is_file()
                 and not any(part.startswith(".") for part in path.relative_to(folder).parts)
                 and out.resolve() not in path.resolve().parents]
     if not pictures:
-        raise ValueError(f"no picture in {folder.resolve()}: it wants files that end in {', '.join(ENDINGS)}")
+        raise ValueError(f"no picture in {folder.resolve()}: it wants files that end in {', '.join(helpers.PICTURES)}")
     _claim(out, {"folder": str(folder.resolve())})
     table = out / "faces.csv"
     done = _finished_pictures(table)

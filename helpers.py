@@ -28,6 +28,7 @@ MODEL = Path(__file__).resolve().parent / "Model" / "emotion-ferplus-small.onnx"
 SIDE = 64              # pixels; the network's input is SIDE x SIDE
 PADDING = 0.0          # share of the box's longer side added all round the crop: measured in notebook 04
 UNCERTAIN = 0.7        # a label less probable than this gets a question mark: about 4 in 10 such labels are wrong
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")     # how files end that are taken from a folder
 SMALLEST_PICTURE = 16  # pixels; below this no detector can find a face
 MOST_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 
@@ -47,10 +48,6 @@ def read_image(path):
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"read_image wants the path of one picture, not {_kind(path)}")
-    if not str(path):
-        raise ValueError("read_image was given an empty path")
-    if str(path).lower().startswith(("http:", "https:")):
-        raise ValueError(f"{path} is an address on the web: download the picture first, then give its path")
     path = _check_file(path, "picture")
     data = path.read_bytes()
     try:
@@ -72,6 +69,10 @@ def read_image(path):
 
 def _check_file(path, what):
     """The path with its ~ written out; says in one sentence why it can't be a file with something in it."""
+    if not str(path):
+        raise ValueError(f"this is an empty path: give the path of a {what}")
+    if str(path).lower().startswith(("http:", "https:")):
+        raise ValueError(f"{path} is an address on the web: download the {what} first, then give its path")
     try:
         path = Path(path).expanduser()
         path.stat()

@@ -91,10 +91,6 @@ class Reader:
             raise TypeError(f"source is {source!r}: give the path of a clip, or a camera's number such as 0")
         if self.camera and not 0 <= source <= 99:                        # others end the process, or leave OpenCV's range
             raise ValueError(f"source is {source}: cameras are numbered from 0 to 99, and 0 is the first")
-        if not str(source):
-            raise ValueError("Reader was given an empty path: give the path of a clip")
-        if str(source).lower().startswith(("http:", "https:")):
-            raise ValueError(f"{source} is an address on the web: download the clip first, then give its path")
         self.live, self._copy, self._thread = live, None, None
         self._began, self._last = None, -1.0                             # of the camera; of the newest frame
         self.source = int(source) if self.camera else helpers._check_file(source, "clip")

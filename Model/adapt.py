@@ -24,7 +24,6 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import helpers  # noqa: E402
 from ferplus import save_safely  # noqa: E402
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 NEVER = -10_000.0    # bias of an expression without pictures: never the label, whatever the rest says
 STRENGTH = 0.01     # scikit-learn's C: few pictures want a strong pull towards small weights
 BATCH = 64
@@ -59,8 +58,8 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
     for subfolder in subfolders:
         for path in sorted(path for path in subfolder.iterdir() if not path.name.startswith(".")):
             try:
-                if path.suffix.lower() not in ENDINGS:
-                    raise ValueError(f"not one of {', '.join(ENDINGS)}: save it as JPEG or PNG")
+                if path.suffix.lower() not in helpers.PICTURES:
+                    raise ValueError(f"not one of {', '.join(helpers.PICTURES)}: save it as JPEG or PNG")
                 image = helpers.read_image(path)
                 found = helpers.detect_faces(image, detector, confidence)
                 if not found:

@@ -893,9 +893,9 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
 
     monkeypatch.setattr(video, "display", lambda thing, **options: shown.append(thing) or Handle())
     helpers.init_emotion()
-    video.play(CLIP, video.Live().update, until=0.5, width=320)
+    video.play(CLIP, video.Live().update, until=2, width=320)
     pictures = [thing for thing in shown if isinstance(thing, video.Image)]
-    assert len(pictures) == 1 and 1 <= len(updates) <= 16
+    assert len(pictures) == 1 and 1 <= len(updates) <= 61              # at most 30 a second
     decoded = cv2.imdecode(np.frombuffer(updates[-1].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (180, 320, 3)
 
@@ -918,7 +918,7 @@ def test_play_takes_no_more_memory_and_time_for_late_frames(monkeypatch, tmp_pat
     memory = [megabytes for seconds, megabytes in seen if seconds > 1]
     assert memory[-1] - memory[0] < 5 and len(shown) == 2              # a button and one picture
     early = sum(seconds < 2 for seconds, _ in seen)
-    assert sum(2 <= seconds < 4 for seconds, _ in seen) > 0.8 * early
+    assert sum(2 <= seconds < 4 for seconds, _ in seen) > 0.5 * early
 
 
 def test_the_stop_button_ends_it(monkeypatch):
