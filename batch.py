@@ -173,7 +173,7 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
     """Expressions over a whole clip: a table, and with `annotated` a copy with boxes and labels.
 
     Returns the table of video.timeline, kept as out/timeline.csv; the copy is out/annotated.webm, without sound.
-    Each minute of the clip is kept as it is done. A face that is seen across the moment where an interrupted run
+    Each minute of the table is kept as it is done; the copy is drawn after that, in one go. A face that is seen across the moment where an interrupted run
     goes on gets a new id there. `model` is loaded as init_emotion(model) does. Raises
     as that and video.Reader do, and ValueError for an `out` with other results.
     """
