@@ -9,6 +9,7 @@ and passed over. Nothing of the folder or clip itself is changed.
 """
 import contextlib
 import csv
+import itertools
 import json
 import multiprocessing
 import os
@@ -173,9 +174,9 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
     """Expressions over a whole clip: a table, and with `annotated` a copy with boxes and labels.
 
     Returns the table of video.timeline, kept as out/timeline.csv; the copy is out/annotated.webm, without sound.
-    Each minute of the table is kept as it is done; the copy is drawn after that, in one go. A face that is seen across the moment where an interrupted run
-    goes on gets a new id there. `model` is loaded as init_emotion(model) does. Raises
-    as that and video.Reader do, and ValueError for an `out` with other results.
+    Each minute of the table is kept as it is done; the copy is drawn after that, in one go. A face that is seen
+    across the moment where an interrupted run goes on gets a new id there. `model` is loaded as init_emotion(model)
+    does. Raises as that and video.Reader do, and ValueError for an `out` with other results.
     """
     out = Path(out).expanduser()
     with video.Reader(source) as clip:
@@ -233,12 +234,12 @@ def _save_table(table, path):
 
 
 def _draw_clip(path, faces, out, fps):
-    seen = {number: rows for number, rows in faces.dropna(subset=["face"]).groupby("frame")}
+    moments = itertools.groupby(faces.itertuples(index=False), lambda row: row.frame)      # each frame has a row, in order
     with video.Reader(path) as clip, video.Writer(out, fps) as copy, tqdm(total=clip.count or None, unit=" drawn") as bar:
-        for number, (_, frame) in enumerate(clip):
-            rows = seen[number].to_dict("records") if number in seen else []
-            copy.write(helpers.draw(frame, [{"box": [row[side] for side in "xywh"], "label": row["label"],
-                                             "emotions": {name: row[name] for name in helpers.EMOTIONS}} for row in rows]))
+        for (_, frame), (_, rows) in zip(clip, moments):
+            copy.write(helpers.draw(frame, [{"box": [getattr(row, side) for side in "xywh"], "label": row.label,
+                                             "emotions": {name: getattr(row, name) for name in helpers.EMOTIONS}}
+                                            for row in rows if not pd.isna(row.face)]))
             bar.update()
 
 

@@ -66,18 +66,18 @@ def main():
         return " × ".join(map(str, array.shape))
 
     steps = [
-        ("1  load_network", 2, "an ONNX file  →  a network", "a web page instead: refused", network),
-        ("read_image", 3, f"{sizes(image)}, uint8, BGR", "blue comes first: show() turns it", lambda a: picture(a, image)),
+        ("1  load_network", 2, "an ONNX file  →  a network", "a downloaded web page: refused", network),
+        ("read_image", 3, f"{sizes(image)}, uint8, BGR", "blue first: show() turns it round", lambda a: picture(a, image)),
         ("2  detect_faces", 3, f"x {x}, y {y}, w {w}, h {h}", "nobody there: an empty list",
          lambda a: picture(a, helpers.draw(image, [{"box": face["box"]}]))),
-        ("3  crop_face", 4, f"{sizes(crop)}: a square", "at the edge, border pixels go on", lambda a: picture(a, crop)),
+        ("3  crop_face", 4, f"{sizes(crop)}: a square", "outside, border pixels repeat", lambda a: picture(a, crop)),
         ("4  preprocess", 4, f"{sizes(blob)}, float32, 0 to 255", "grey, and not divided by 255",
          lambda a: a.imshow(blob[0, 0], cmap="gray", vmin=0, vmax=255)),
-        ("5  forward", 5, f"{sizes(scores)} scores, in this order", "it answers to anything, also to a wall",
+        ("5  forward", 5, f"{sizes(scores)} scores, in this order", "it answers to a wall, too",
          lambda a: bars(a, scores[0].tolist(), ".1f")),
-        ("6  softmax, argmax", 5, f"sum 1; the largest: {face['label']}", f"once, not twice; “?” under {helpers.UNCERTAIN}",
+        ("6  softmax, argmax", 5, f"sum 1; the largest: {face['label']}", f"softmax once; “?” under {helpers.UNCERTAIN}",
          lambda a: bars(a, probabilities.tolist(), ".0%")),
-        ("7  draw", 6, "box and label, on a copy", "not what she feels", lambda a: picture(a, helpers.draw(image, [face]))),
+        ("7  draw", 6, "box and label, on a copy", "how she looks, not what she feels", lambda a: picture(a, helpers.draw(image, [face]))),
     ]
     figure, axes = plt.subplots(2, 4, figsize=(15, 9.6))
     figure.subplots_adjust(left=0.025, right=0.985, top=0.865, bottom=0.165, wspace=0.16, hspace=0.62)
