@@ -95,8 +95,8 @@ def _claim(out, source):
         if any(out.iterdir()):
             raise ValueError(f"{out.resolve()} holds other files: give a new folder for the results")
         note.write_text(json.dumps(source), encoding="utf-8")
-    elif json.loads(note.read_text(encoding="utf-8")) != source:
-        raise ValueError(f"{out.resolve()} holds results of {note.read_text(encoding='utf-8')}: "
+    elif (kept := json.loads(note.read_text(encoding="utf-8"))) != source:
+        raise ValueError(f"{out.resolve()} holds results of {next(iter(kept.values()))}: "
                          "give another folder, or delete that one")
 
 
@@ -211,7 +211,8 @@ def _label_parts(path, out, count):
         _save_table(pd.DataFrame(rows, columns=video.TIMELINE), out / f"part{number:05}.csv")
         rows.clear()
 
-    with video.Reader(path) as clip, video.Live() as live, tqdm(total=count or None, unit=" frames") as bar:
+    with (video.Reader(path) as clip, video.Live(detect_every=max(round(clip.fps / 2), 1)) as live,
+          tqdm(total=count or None, unit=" frames") as bar):                                      # twice a second
         for frame_number, (seconds, frame) in enumerate(clip):
             bar.update()
             if seconds < begin:

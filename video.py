@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import ipywidgets
 import numpy as np
 import pandas as pd
 from IPython.display import Image, display
@@ -639,21 +638,20 @@ class Pace:
 def play(source, recognise, until=None, width=640):
     """Show a clip or camera in the notebook, with boxes and labels: one picture that updates in place.
 
-    recognise, until : see timeline. width : pixels; larger pictures are shrunk. A progress bar, and a button
-    that stops it; the notebook's own stop button does too. Frames for which there is no time are skipped.
+    recognise, until : see timeline. width : pixels; larger pictures are shrunk. Shows a progress bar in seconds of
+    the clip. An interrupt, such as the notebook's stop button, ends it. (A button of its own could not: a kernel does
+    not hear of clicks while a cell runs.) Frames for which there is no time are skipped.
     """
     until = _check_loop(recognise, until, width)
-    stopped, pace, handle, shown_at = [], Pace(), None, -math.inf
-    button = ipywidgets.Button(description="Stop", icon="stop")
-    button.on_click(stopped.append)
-    with Reader(source, live=True) as clip, tqdm(total=clip.count or None, unit=" frames") as bar:
-        display(button)
+    pace, handle, shown_at = Pace(), None, -math.inf
+    with (Reader(source, live=True) as clip, contextlib.suppress(KeyboardInterrupt),
+          tqdm(total=_length(clip, until), bar_format="{l_bar}{bar}| {n:.0f} s") as bar):
         for seconds, frame in clip:
-            if seconds > until or stopped:
+            if seconds > until:
                 break
             drawn = helpers.draw(frame, recognise(frame, seconds))
             put_fps(drawn, pace.tick())
-            bar.update(round(seconds * clip.fps) - bar.n + 1)
+            bar.update(seconds - bar.n)
             if time.perf_counter() - shown_at < 1 / 30:                  # browsers drop what comes faster
                 continue
             shown_at = time.perf_counter()
@@ -662,6 +660,13 @@ def play(source, recognise, until=None, width=640):
                 handle = display(picture, display_id=True)
             else:
                 handle.update(picture)
+        bar.update((bar.total or bar.n) - bar.n)                         # a full bar: nothing failed
+
+
+def _length(clip, until):
+    """Seconds that there are to show, None where nobody knows."""
+    length = min(until, clip.count / clip.fps if clip.count else math.inf)
+    return length if length < math.inf else None
 
 
 def _jpeg(image, width):

@@ -22,7 +22,7 @@ import classical
 import cv2
 import numpy as np
 from evaluate import predict
-from ferplus import load_majority
+from ferplus import load_majority, load_split, soft_targets
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, LinearSVC
 
@@ -132,6 +132,7 @@ class Run:
         images, labels = load_majority(data, "train")
         chosen = order.permutation(len(images))[:faces]
         self.train, self.train_labels, self.all_faces = images[chosen], labels[chosen], len(images)
+        self.with_votes = int(soft_targets(load_split(data, "train")[1])[1].sum())       # what the network learns from
         self.valid, self.labels = load_majority(data, "valid")
         self.stills = [(name, self.still(name)) for name in STILLS]
         self.result = {"faces": len(self.labels), "trained_on": len(self.train), "training_split": self.all_faces,
@@ -367,7 +368,7 @@ def network(run, path):
         return shares[run.subset(classes, run.labels)][:, numbers].argmax(1)
     stills = predict(net, [face for _, face in run.stills]).argmax(1)
     run.add("Network", guess, lambda face: helpers.forward(net, helpers.preprocess(face)), Path(path).stat().st_size,
-            [EMOTIONS[number] for number in stills], trained_on=run.all_faces)
+            [EMOTIONS[number] for number in stills], trained_on=run.with_votes)
     run.result["methods"]["Network"]["file"] = Path(path).name
     run.write()
 
