@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import anywidget
 import cv2
 import ipywidgets
 import pandas as pd
@@ -71,9 +72,8 @@ def label_folder(folder, out, workers=None, model=helpers.MODEL):
 
 
 def read_table(path):
-    """The table of label_folder as pandas reads it: whole numbers for the box, nothing where there is no face."""
-    table = pd.read_csv(path, dtype={"picture": str, "label": str, "note": str})
-    return table.astype(dict.fromkeys(["face", *"xywh"], "Int64"))
+    """A table of label_folder or label_clip as pandas reads it: whole numbers for the box, nothing without a face."""
+    return pd.read_csv(path, dtype={"picture": str, "label": str, "note": str}).astype(video.WHOLE)
 
 
 @contextlib.contextmanager
@@ -189,10 +189,10 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
         helpers.init_emotion(model)
         _label_parts(path, out, count)
         parts = sorted(out.glob("part*.csv"))
-        _save_table(pd.concat([_read_timeline(part) for part in parts], ignore_index=True), table)
+        _save_table(pd.concat([read_table(part) for part in parts], ignore_index=True), table)
         for part in parts:
             part.unlink()
-    faces = _read_timeline(table)
+    faces = read_table(table)
     if annotated and not (out / "annotated.webm").exists():
         with _whole(out / "annotated.webm") as part:
             _draw_clip(path, faces, part, fps)
@@ -203,7 +203,7 @@ def _label_parts(path, out, count):
     """Write part00000.csv and so on, a minute of the clip each; those that are there are not done again."""
     kept = sorted(out.glob("part*.csv"))
     begin = len(kept) * PART
-    first_id = 1 + max((int(ids.max()) for ids in (_read_timeline(part)["face"].dropna() for part in kept) if len(ids)),
+    first_id = 1 + max((int(ids.max()) for ids in (read_table(part)["face"].dropna() for part in kept) if len(ids)),
                        default=-1)
     rows, number = [], len(kept)
 
@@ -225,10 +225,6 @@ def _label_parts(path, out, count):
     keep()
 
 
-def _read_timeline(path):
-    return pd.read_csv(path, dtype={"label": str}).astype(dict.fromkeys(["face", *"xywh"], "Int64"))
-
-
 def _save_table(table, path):
     with _whole(path) as part:
         table.to_csv(part, index=False)
@@ -246,27 +242,76 @@ def _draw_clip(path, faces, out, fps):
 
 # ---------------------------------------------------------------- one picture, dropped on the page
 
-def upload():
-    """A button that takes a picture from the reader's computer and shows it labelled: display it as a cell's last line.
+class Field(anywidget.AnyWidget):
+    """A field on which a picture is dropped, or which is pressed to choose one; `receive(name, content)` gets it.
 
-    The picture goes to the kernel, and is not kept: it lies in a temporary folder while it is read. Call
+    The bytes travel in messages and are in no state that a notebook saves. A server of Jupyter closes the connection
+    at 10 MB a message, so they come in pieces.
+    """
+    _esm = """
+    const PIECE = 4_000_000;
+
+    function render({ model, el }) {
+      const field = document.createElement("button"), input = document.createElement("input");
+      field.className = "picture-field";
+      field.textContent = "Drop a picture here, or press to choose one";
+      Object.assign(input, { type: "file", accept: "image/*", hidden: true });
+
+      async function send(file) {
+        const bytes = await file.arrayBuffer();
+        for (let begin = 0; begin === 0 || begin < bytes.byteLength; begin += PIECE)
+          model.send({ name: file.name, begin, size: bytes.byteLength }, undefined, [bytes.slice(begin, begin + PIECE)]);
+      }
+      field.onclick = () => input.click();
+      input.onchange = async () => { await send(input.files[0]); input.value = ""; };
+      for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
+        field.addEventListener(kind, event => {
+          event.preventDefault();               // else the browser opens the picture in place of the notebook
+          event.stopPropagation();
+          field.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+          if (kind === "drop" && event.dataTransfer.files[0]) send(event.dataTransfer.files[0]);
+        });
+      el.append(field, input);
+    }
+    export default { render };
+    """
+    _css = """
+    .picture-field { padding: 1.2em 2em; border: 2px dashed currentcolor; border-radius: 6px; background: none;
+                     color: inherit; font: inherit; cursor: pointer; }
+    .picture-field.over { border-style: solid; }
+    """
+
+    def __init__(self, receive):
+        super().__init__()
+        self._receive, self._pieces = receive, []
+        self.on_msg(self._take)
+
+    def _take(self, _, message, buffers):
+        if message["begin"] == 0:
+            self._pieces.clear()
+        self._pieces.extend(bytes(buffer) for buffer in buffers)
+        if sum(map(len, self._pieces)) >= message["size"]:
+            content = b"".join(self._pieces)
+            self._pieces.clear()
+            self._receive(message["name"], content)
+
+
+def upload():
+    """A field that takes a picture from the reader's computer and shows it labelled: a cell's last line.
+
+    The picture goes to the kernel, and is not kept there: it lies in a temporary folder while it is read. Call
     helpers.init_emotion() first. What is no picture is named in a sentence.
     """
-    button = ipywidgets.FileUpload(accept="image/*", description="Your picture", layout={"width": "auto"})
     page = ipywidgets.Output()
 
-    def look(change):
+    def look(name, content):
         page.clear_output(wait=True)
-        with page:
-            for file in change["new"]:
-                try:
-                    with tempfile.TemporaryDirectory() as folder:
-                        path = Path(folder) / Path(file["name"]).name
-                        path.write_bytes(file["content"])
-                        image = helpers.read_image(path)
-                    helpers.emotion(image)
-                except (OSError, ValueError, RuntimeError) as problem:
-                    print(str(problem).replace(str(Path(folder).resolve()) + os.sep, "").replace(folder + os.sep, ""))
+        with page, tempfile.TemporaryDirectory() as folder:
+            try:
+                path = Path(folder) / Path(name).name
+                path.write_bytes(content)
+                helpers.emotion(helpers.read_image(path))
+            except (OSError, ValueError, RuntimeError) as problem:
+                print(str(problem).replace(str(Path(folder).resolve()) + os.sep, "").replace(folder + os.sep, ""))
 
-    button.observe(look, "value")
-    return ipywidgets.VBox([button, page])
+    return ipywidgets.VBox([Field(look), page])

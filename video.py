@@ -41,6 +41,7 @@ AT_LEAST_EVERY = 0.25  # seconds; a live clip that can't be read fast enough sho
 FAILED_READS = 30      # so many reads in a row may fail before a clip or camera counts as ended
 MOST_VP8 = 16383       # pixels each way: what VP8 can hold
 TIMELINE = ["frame", "seconds", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS]   # columns of timeline()
+WHOLE = dict.fromkeys(["face", *"xywh"], "Int64")     # the columns of a table that hold whole numbers, or nothing
 USUAL_FPS = 25.0       # stands in for a frame rate that the file does not tell, or tells wrong
 
 
@@ -606,7 +607,7 @@ def timeline(source, recognise, until=None):
                 break
             rows.extend(timeline_rows(number, seconds, recognise(frame, seconds)))
             bar.update()
-    return pd.DataFrame(rows, columns=TIMELINE).astype(dict.fromkeys(["face", *"xywh"], "Int64"))
+    return pd.DataFrame(rows, columns=TIMELINE).astype(WHOLE)
 
 
 def timeline_rows(number, seconds, faces):

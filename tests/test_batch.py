@@ -155,22 +155,27 @@ def short_clip(path):
     return path
 
 
-# ------------------------------------------------------------------ the upload button (in a browser: test_webcam_browser.py)
+# ------------------------------------------------------------------ the field for one picture (in a browser: test_webcam_browser.py)
+
+def give(box, name, content, piece=100_000):
+    """As the page sends a file: in pieces."""
+    for begin in range(0, max(len(content), 1), piece):
+        message = {"name": name, "begin": begin, "size": len(content)}
+        box.children[0]._handle_custom_msg(message, [memoryview(content[begin:begin + piece])])
+
 
 @pytest.mark.parametrize("name, content, words", [
     ("empty.jpg", b"", "empty.jpg is an empty file"), ("letter.jpg", b"Dear all", "letter.jpg is no picture"),
     ("cut.jpg", (ROOT / "Media" / "obama.jpg").read_bytes()[:5000], "cut.jpg can't be read whole")])
-def test_an_upload_that_is_no_picture_is_named(name, content, words, capsys):
+def test_what_is_dropped_and_is_no_picture_is_named(name, content, words, capsys):
     helpers.init_emotion()
-    box = batch.upload()
-    box.children[0].value = [{"name": name, "type": "image/jpeg", "size": len(content), "content": content,
-                              "last_modified": pd.Timestamp("2026-01-01", tz="UTC").to_pydatetime()}]
+    give(batch.upload(), name, content)
     said = capsys.readouterr().out.replace("\x1b[2K\r", "")      # how a terminal clears an output
     assert said.startswith(words) and "/" not in said.split("(")[0]
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_an_uploaded_picture_is_shown_upright_and_labelled(orientation, monkeypatch):
+def test_a_dropped_picture_is_shown_upright_and_labelled(orientation, monkeypatch):
     """6: the camera lay on its side, and the picture is stored so."""
     helpers.init_emotion()
     shown = []
@@ -181,7 +186,8 @@ def test_an_uploaded_picture_is_shown_upright_and_labelled(orientation, monkeypa
     stored = picture.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else picture
     stored.save(file, "PNG", exif=exif)
     box = batch.upload()
-    box.children[0].value = [{"name": "o.png", "type": "image/png", "size": len(file.getvalue()), "content": file.getvalue(),
-                              "last_modified": pd.Timestamp("2026-01-01", tz="UTC").to_pydatetime()}]
+    give(box, "torn.png", file.getvalue()[:300_000], piece=400_000)           # a new picture drops the pieces of one before
+    give(box, "o.png", file.getvalue())
     expected = helpers.emotion(cv2.cvtColor(np.array(picture), cv2.COLOR_RGB2BGR), returndata=True)
     assert len(shown) == 1 and np.array_equal(shown[0], expected)
+    assert not [name for name, value in box.children[0].get_state().items() if isinstance(value, (bytes, memoryview))]

@@ -3,6 +3,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import helpers
@@ -344,8 +345,11 @@ def test_the_server_setting_is_harmless(capsys, monkeypatch):
     websocket = pytest.importorskip("jupyter_server.services.kernels.websocket")
     handler = websocket.KernelWebsocketHandler
     monkeypatch.setattr(handler, "open", lambda self, kernel_id: f"opened {kernel_id}")
-    code = compile((ROOT / "jupyter_lab_config.py").read_text(encoding="utf-8"), "jupyter_lab_config.py", "exec")
-    exec(code, {})
+    path, config = ROOT / "jupyter_lab_config.py", SimpleNamespace(LabApp=SimpleNamespace())
+    code, names = compile(path.read_text(encoding="utf-8"), path, "exec"), {"get_config": lambda: config, "__file__": path}
+    exec(code, dict(names))
+    settings = json.loads((Path(config.LabApp.app_settings_dir) / "overrides.json").read_text(encoding="utf-8"))
+    assert settings["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"] == {"markdown": "Markdown Preview"}
 
     class Fake:
         asked = []
@@ -356,5 +360,5 @@ def test_the_server_setting_is_harmless(capsys, monkeypatch):
             raise AttributeError("no such thing in this version")
     assert handler.open(Fake(), "5") == "opened 5" and Fake.asked == [True]
     monkeypatch.delattr(websocket, "KernelWebsocketHandler")
-    exec(code, {})
+    exec(code, dict(names))
     assert "usual speed" in capsys.readouterr().out

@@ -690,17 +690,39 @@ def test_a_written_clip_plays(browser, tmp_path):
     page.close()
 
 
-# ---------------------------------------------------------------- the upload button of batch.py
+# ---------------------------------------------------------------- the field of batch.py for one picture
 
-def test_a_picture_given_to_the_upload_button_is_labelled(lab):
-    def give(file):
-        with lab.page.expect_file_chooser() as chooser:
-            lab.page.locator("button.jupyter-widget-upload, .widget-upload").last.click()
-        chooser.value.set_files(file)
+DROP = """([field, name, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0)), files = new DataTransfer();
+  files.items.add(new File([bytes], name, { type: "image/png" }));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    field.dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true }));
+}"""
 
+
+def test_a_picture_dropped_or_chosen_is_labelled(lab):
     lab.run("first")           # the kernel may be a new one
     lab.cell("import batch\nbatch.upload()")
-    give(ROOT / "Media" / "obama.jpg")
-    lab.page.locator(".jp-OutputArea img[src^='data:image/png']").last.wait_for()
-    give({"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear all"})
-    lab.page.locator(".jp-OutputArea-output", has_text="letter.jpg is no picture").last.wait_for()
+    field = lab.page.locator(".picture-field").last
+
+    def choose(file):
+        with lab.page.expect_file_chooser() as chooser:
+            field.click()
+        chooser.value.set_files(file)
+
+    def drop(name, content):
+        lab.page.evaluate(DROP, [field.element_handle(), name, base64.b64encode(content).decode()])
+
+    choose(ROOT / "Media" / "obama.jpg")
+    shown = lab.page.locator(".jp-OutputArea img[src^='data:image/png']").last
+    shown.wait_for()
+    choose({"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear all"})
+    said = lab.page.locator(".jp-RenderedText", has_text="letter.jpg is no picture")
+    said.wait_for()
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    noise[:910, :728] = cv2.imread(str(ROOT / "Media" / "obama.jpg"))
+    large = cv2.imencode(".png", noise)[1].tobytes()
+    assert len(large) > 11_000_000                          # more than Jupyter's server takes in one message
+    drop("large.png", large)
+    said.wait_for(state="detached")
+    shown.wait_for()
