@@ -40,8 +40,8 @@ def label_folder(folder, out, workers=None, model=helpers.MODEL):
 
     workers : processes that share the work, None for one per core. model : path of the network.
     Returns the table, which is also kept as out/faces.csv: picture (path inside the folder), faces (how many
-    it shows), face (0 is the leftmost), x, y, w, h in pixels, label, confidence, the eight probabilities, note. A picture without a face, or
-    one that can't be read, has one row with a note that says so.
+    it shows), face (0 is the leftmost), x, y, w, h in pixels, label, confidence, the eight probabilities, note. A
+    picture without a face, or one that can't be read, has one row with a note that says so.
     Raises FileNotFoundError for a missing folder, ValueError for a folder without pictures or an `out` that holds
     results of something else, RuntimeError when a process died, and what helpers.load_network raises.
     """
@@ -182,12 +182,12 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
     with video.Reader(source) as clip:
         if clip.camera:
             raise ValueError("label_clip wants a clip, a camera has no end: notebook 10 is about cameras")
-        path, fps, count = Path(clip.source), clip.fps, clip.count
+        path = clip.source
     _claim(out, {"clip": str(path.resolve()), "bytes": path.stat().st_size})
     table = out / "timeline.csv"
     if not table.exists():
         helpers.init_emotion(model)
-        _label_parts(path, out, count)
+        _label_parts(path, out)
         parts = sorted(out.glob("part*.csv"))
         _save_table(pd.concat([read_table(part) for part in parts], ignore_index=True), table)
         for part in parts:
@@ -195,11 +195,11 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
     faces = read_table(table)
     if annotated and not (out / "annotated.webm").exists():
         with _whole(out / "annotated.webm") as part:
-            _draw_clip(path, faces, part, fps)
+            _draw_clip(path, faces, part)
     return faces
 
 
-def _label_parts(path, out, count):
+def _label_parts(path, out):
     """Write part00000.csv and so on, a minute of the clip each; those that are there are not done again."""
     kept = sorted(out.glob("part*.csv"))
     begin = len(kept) * PART
@@ -211,8 +211,9 @@ def _label_parts(path, out, count):
         _save_table(pd.DataFrame(rows, columns=video.TIMELINE), out / f"part{number:05}.csv")
         rows.clear()
 
-    with (video.Reader(path) as clip, video.Live(detect_every=max(round(clip.fps / 2), 1)) as live,
-          tqdm(total=count or None, unit=" frames") as bar):                                      # twice a second
+    with (video.Reader(path) as clip,
+          video.Live(detect_every=max(round(clip.fps / 2), 1)) as live,           # twice a second
+          tqdm(total=clip.count or None, unit=" frames") as bar):
         for frame_number, (seconds, frame) in enumerate(clip):
             bar.update()
             if seconds < begin:
@@ -230,9 +231,10 @@ def _save_table(table, path):
         table.to_csv(part, index=False)
 
 
-def _draw_clip(path, faces, out, fps):
+def _draw_clip(path, faces, out):
     moments = itertools.groupby(faces.itertuples(index=False), lambda row: row.frame)      # each frame has a row, in order
-    with video.Reader(path) as clip, video.Writer(out, fps) as copy, tqdm(total=clip.count or None, unit=" drawn") as bar:
+    with (video.Reader(path) as clip, video.Writer(out, clip.fps) as copy,
+          tqdm(total=clip.count or None, unit=" drawn") as bar):
         for (_, frame), (_, rows) in zip(clip, moments):
             copy.write(helpers.draw(frame, [{"box": [getattr(row, side) for side in "xywh"], "label": row.label,
                                              "emotions": {name: getattr(row, name) for name in helpers.EMOTIONS}}
@@ -308,10 +310,10 @@ def upload():
         page.clear_output(wait=True)
         with page, tempfile.TemporaryDirectory() as folder:
             try:
-                path = Path(folder) / Path(name).name
+                path = Path(folder).resolve() / Path(name).name
                 path.write_bytes(content)
                 helpers.emotion(helpers.read_image(path))
             except (OSError, ValueError, RuntimeError) as problem:
-                print(str(problem).replace(str(Path(folder).resolve()) + os.sep, "").replace(folder + os.sep, ""))
+                print(str(problem).replace(f"{path.parent}{os.sep}", ""))
 
     return ipywidgets.VBox([Field(look), page])

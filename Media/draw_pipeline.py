@@ -34,8 +34,9 @@ def picture(axis, image):
 def network(axis):
     left = 0
     for channels, height in [[1, 64]] + conv_maps():
-        axis.bar(left, height, max(channels / 4, 4), bottom=-height / 2, align="edge", color="orange" if channels == 1 else BLUE)
-        left += max(channels / 4, 4) + 6
+        width = max(channels / 4, 4)
+        axis.bar(left, height, width, bottom=-height / 2, align="edge", color="orange" if channels == 1 else BLUE)
+        left += width + 6
 
 
 def bars(axis, values, form):
@@ -52,15 +53,12 @@ def bars(axis, values, form):
 
 def main():
     image = helpers.read_image(ROOT / "Media" / "grace_hopper.jpg")
-    net = helpers.load_network()
-    face = helpers.detect_faces(image)[0]
+    helpers.init_emotion()
+    face = helpers.detect_emotions(image)[0]
+    x, y, w, h = face["box"]
     crop = helpers.crop_face(image, face["box"])
     blob = helpers.preprocess(crop)
-    scores = helpers.forward(net, blob)
-    probabilities = helpers.softmax(scores)[0]
-    best = int(probabilities.argmax())
-    face |= {"label": helpers.EMOTIONS[best], "emotions": dict(zip(helpers.EMOTIONS, probabilities.tolist()))}
-    x, y, w, h = face["box"]
+    scores = helpers.forward(helpers.load_network(), blob)
 
     def sizes(array):
         return " × ".join(map(str, array.shape))
@@ -76,14 +74,13 @@ def main():
         ("5  forward", 5, f"{sizes(scores)} scores, in this order", "it answers to a wall, too",
          lambda a: bars(a, scores[0].tolist(), ".1f")),
         ("6  softmax, argmax", 5, f"sum 1; the largest: {face['label']}", f"softmax once; “?” under {helpers.UNCERTAIN}",
-         lambda a: bars(a, probabilities.tolist(), ".0%")),
+         lambda a: bars(a, list(face["emotions"].values()), ".0%")),
         ("7  draw", 6, "box and label, on a copy", "how she looks, not what she feels", lambda a: picture(a, helpers.draw(image, [face]))),
     ]
     figure, axes = plt.subplots(2, 4, figsize=(15, 9.6))
     figure.subplots_adjust(left=0.025, right=0.985, top=0.865, bottom=0.165, wspace=0.16, hspace=0.62)
     for axis, (name, notebook, what, trap, show) in zip(axes.flat, steps):
-        left, top = axis.get_position().x0, axis.get_position().y1
-        bottom = axis.get_position().y0
+        (left, bottom), (_, top) = axis.get_position().get_points()
         show(axis)
         axis.set_axis_off()
         axis.set_anchor("W")

@@ -878,6 +878,10 @@ def test_what_is_no_width(width):
         video.play(CLIP, lambda frame, seconds: [], width=width)
 
 
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/statm"),
+                                reason="resident memory is read from /proc, which this system has not")
+
+
 def resident():
     """Megabytes of memory that this process has, on Linux."""
     with open("/proc/self/statm") as file:
@@ -900,9 +904,8 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     assert decoded.shape == (180, 320, 3)
 
 
+@needs_proc
 def test_play_takes_no_more_memory_and_time_for_late_frames(monkeypatch, tmp_path):
-    if not os.path.exists("/proc/self/statm"):
-        pytest.skip("resident memory is read from /proc, which this system has not")
     with video.Writer(tmp_path / "long.webm", 240) as writer:
         for i in range(1200):
             writer.write(grey((48, 64), i % 256))
@@ -960,10 +963,8 @@ def test_a_wheel_without_windows(system, monkeypatch):
     assert video.can_show() is False
 
 
+@needs_proc
 def test_memory_stays_flat(clip):
-    if not os.path.exists("/proc/self/statm"):
-        pytest.skip("resident memory is read from /proc, which this system has not")
-
     helpers.init_emotion()
     with video.Live() as live:
         for i in range(800):
