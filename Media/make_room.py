@@ -1,64 +1,63 @@
-"""Compose Media/room.webm: three places beside each other, to which people come and from which they go.
+"""Compose Media/room.webm: three people side by side, who come and go.
 
     python Media/make_room.py
 
-Left: the actress of sad_to_happy.mp4, to 18 s. Middle: the astronaut from 3 to 13 s, then the actress once more,
-mirrored, from 15 s on. Right: the admiral from 8 to 24 s. The stills sway a little, as people do.
+Left: the actress of sad_to_happy.mp4, until 18 s. Middle: the astronaut from 3 to 13 s, then the actress again,
+mirrored, from 15 s. Right: the admiral from 8 to 24 s. The stills sway a little, as people do.
 """
 import math
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-MEDIA = Path(__file__).resolve().parent
-sys.path.insert(0, str(MEDIA.parent))
-import helpers  # noqa: E402
-import video  # noqa: E402
+import helpers
+import video
+from helpers import Image
 
+MEDIA = helpers.ROOT / "Media"
 SECONDS, FPS = 24, 6
-WIDTH, HEIGHT = 160, 192       # of one place
+WIDTH, HEIGHT = 160, 192       # pixels, of each third
 LEFT, MIDDLE, RIGHT = 0, 1, 2
 
 
-def wall():
-    """An empty place: grey, a little lighter at the top."""
+def empty_wall() -> Image:
+    """A third without a person: grey, a little lighter at the top."""
     shade = np.linspace(150, 110, HEIGHT)[:, None, None]
     return np.broadcast_to(shade, (HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 
-def swaying(image, centre, width, seconds):
-    """A place cut out of a still, `width` pixels wide, round a centre that moves."""
+def swaying_crop(image: Image, centre: tuple[float, float], width: float, seconds: float) -> Image:
+    """Crop a third from an image, `width` pixels wide, around a centre that moves with time."""
     x = centre[0] + 0.02 * width * math.sin(2 * seconds) - width / 2
     y = centre[1] + 0.01 * width * math.sin(3 * seconds) - width * HEIGHT / WIDTH / 2
     scale = WIDTH / width
-    return cv2.warpAffine(image, np.float32([[scale, 0, -x * scale], [0, scale, -y * scale]]), (WIDTH, HEIGHT),
-                          flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    matrix = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
+    return cv2.warpAffine(image, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
-def main():
+def main() -> None:
+    """Run the script."""
     with video.Reader(MEDIA / "sad_to_happy.mp4") as clip:
-        times, frames = zip(*((seconds, swaying(frame, (440, 180), 300, 0)) for seconds, frame in clip))
+        times, frames = zip(*((seconds, swaying_crop(frame, (440, 180), 300, 0)) for seconds, frame in clip))
     astronaut = helpers.read_image(MEDIA / "astronaut.jpg")
     admiral = helpers.read_image(MEDIA / "grace_hopper.jpg")
 
-    def actress(seconds):
+    def actress(seconds: float) -> Image:
         return frames[min(np.searchsorted(times, seconds), len(frames) - 1)]
 
     with video.Writer(MEDIA / "room.webm", FPS) as room:
-        for number in range(SECONDS * FPS):
-            seconds = number / FPS
-            places = [wall(), wall(), wall()]
+        for index in range(SECONDS * FPS):
+            seconds = index / FPS
+            thirds = [empty_wall(), empty_wall(), empty_wall()]
             if seconds < 18:
-                places[LEFT] = actress(seconds)
+                thirds[LEFT] = actress(seconds)
             if 3 <= seconds < 13:
-                places[MIDDLE] = swaying(astronaut, (225, 190), 300, seconds)
+                thirds[MIDDLE] = swaying_crop(astronaut, (225, 190), 300, seconds)
             elif seconds >= 15:
-                places[MIDDLE] = actress(seconds - 15)[:, ::-1]
+                thirds[MIDDLE] = actress(seconds - 15)[:, ::-1]
             if seconds >= 8:
-                places[RIGHT] = swaying(admiral, (262, 260), 420, seconds)
-            room.write(np.hstack(places))
+                thirds[RIGHT] = swaying_crop(admiral, (262, 260), 420, seconds)
+            room.write(np.hstack(thirds))
 
 
 if __name__ == "__main__":

@@ -1,48 +1,69 @@
-"""A new last layer for the network, from your own pictures: no deep-learning framework, and done in seconds.
+"""Fit a new last layer of the network to your own pictures: in seconds, without a deep-learning framework.
 
     python Model/adapt.py --pictures DIR --out my.onnx          # DIR/Happy/*.jpg, DIR/Sad/*.jpg, ...
 
-The layers before the last turn a face into a few hundred numbers, its features; the last layer weighs them into
-eight scores. Here the first part stays as it is, and a multinomial logistic regression (scikit-learn) finds new
-weights for the second. The file that is written has the interface of the one it came from, so
-helpers.init_emotion("my.onnx") loads it.
+The layers before the last one turn a face into a few hundred numbers, its features. The last layer turns the features
+into eight scores. Here all layers but the last stay as they are, and a multinomial logistic regression (scikit-learn)
+finds new weights for the last one. The new file has the same interface, so helpers.init_emotion("my.onnx") loads it.
 
-Method: features of a trained network under a new linear classifier, Donahue et al. 2014, arXiv 1310.1531; the mean
-of the old and the new weights, Wortsman et al. 2022, arXiv 2109.01903.
+Method: a linear classifier on the features of a trained network, Donahue et al. 2014, arXiv 1310.1531; the mean of old
+and new weights, Wortsman et al. 2022, arXiv 2109.01903.
 """
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 from sklearn.linear_model import LogisticRegression
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
-import helpers  # noqa: E402
-from ferplus import save_safely  # noqa: E402
+import helpers
+from checks import save_atomically
+from helpers import Face, PathLike
 
-NEVER = -10_000.0    # bias of an expression without pictures: never the label, whatever the rest says
-STRENGTH = 0.01     # scikit-learn's C: few pictures want a strong pull towards small weights
-BATCH = 64
+ABSENT_CLASS_BIAS = -10_000.0   # an expression without pictures gets this bias, so that it is never the label
+DEFAULT_C = 0.01                # scikit-learn's C: small, because few pictures need strong regularisation
+BATCH_SIZE = 64
+
+FloatArray = npt.NDArray[np.floating]
+Layer = tuple[FloatArray, FloatArray]       # weights (F, 8), bias (8,)
 
 
-def largest_box(faces):
-    """The box of the largest of the faces that helpers.detect_faces found."""
+def largest_box(faces: Sequence[Face]) -> list[int]:
+    """Return the box of the largest of the faces that `helpers.detect_faces` found; there must be at least one."""
     return max(faces, key=lambda face: face["box"][2] * face["box"][3])["box"]
 
 
-def load_pictures(folder, detector="ssd", confidence=0.5):
-    """Labelled faces of a folder with one subfolder per expression: (faces, labels, paths, left_out).
+def load_labelled_faces(folder: PathLike, *, detector: str = "ssd", confidence: float = 0.5,
+                        ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp], list[Path], dict[Path, str]]:
+    """Crop the largest face of each picture in a folder with one subfolder per expression.
 
-    faces : float32 (N, 1, 64, 64), grey 0..255, the largest face of each picture
-    labels : int (N,), places in helpers.EMOTIONS; upper and lower case in the subfolders' names are the same
-    paths : list of N Path
-    left_out : {Path: reason}, files that could not be read or show no face
-    Raises FileNotFoundError for a folder that is missing, ValueError for a subfolder that is none of the eight,
-    and for a folder without a single face.
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Its subfolders are named after `helpers.EMOTIONS`, in upper or lower case.
+    detector, confidence
+        As for `helpers.detect_faces`.
+
+    Returns
+    -------
+    faces : numpy.ndarray
+        float32 (N, 1, 64, 64), grey 0..255.
+    labels : numpy.ndarray
+        int (N,), indices into `helpers.EMOTIONS`.
+    paths : list of pathlib.Path
+        The N files.
+    left_out : dict of {pathlib.Path: str}
+        Files that could not be read or show no face, and the reason.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is missing.
+    ValueError
+        If a subfolder is not named after an expression, if no picture shows a face, and as `helpers.detect_faces`.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -51,17 +72,18 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     unknown = [path.name for path in subfolders if path.name.lower() not in by_name]
     if unknown:
-        raise ValueError(f"the subfolders {unknown} of {folder} are no expressions: "
+        raise ValueError(f"the subfolders {unknown} of {folder} are not expressions: "
                          f"name them after {', '.join(helpers.EMOTIONS)}")
-    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector, confidence)     # a wrong name fails now, not per file
+    # A wrong option raises its error here, and is not taken for a fault of every single file.
+    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
     faces, labels, paths, left_out = [], [], [], {}
     for subfolder in subfolders:
         for path in sorted(path for path in subfolder.iterdir() if not path.name.startswith(".")):
             try:
-                if path.suffix.lower() not in helpers.PICTURES:
-                    raise ValueError(f"not one of {', '.join(helpers.PICTURES)}: save it as JPEG or PNG")
+                if path.suffix.lower() not in helpers.IMAGE_SUFFIXES:
+                    raise ValueError(f"not one of {', '.join(helpers.IMAGE_SUFFIXES)}: save it as JPEG or PNG")
                 image = helpers.read_image(path)
-                found = helpers.detect_faces(image, detector, confidence)
+                found = helpers.detect_faces(image, detector=detector, confidence=confidence)
                 if not found:
                     raise ValueError("no face found")
                 faces.append(helpers.preprocess(helpers.crop_face(image, largest_box(found))))
@@ -71,32 +93,54 @@ def load_pictures(folder, detector="ssd", confidence=0.5):
             labels.append(by_name[subfolder.name.lower()])
             paths.append(path)
     if not faces:
-        raise ValueError(f"no face in {folder}: it wants subfolders such as {folder.name}/Happy with pictures in them"
+        raise ValueError(f"no face in {folder}: it needs subfolders such as {folder.name}/Happy with pictures in them"
                          + "".join(f"; {path.name}: {reason}" for path, reason in list(left_out.items())[:3]))
     return np.concatenate(faces), np.array(labels), paths, left_out
 
 
-def _end(graph):
-    """The nodes of a graph that make its output: [Gemm], or [Add, MatMul]; anything else as [last node or None]."""
-    ends = {node.output[0]: node for node in graph.node}
-    node = ends.get(graph.output[0].name)
-    if node is not None and node.op_type == "Add":
-        return [node] + [ends[name] for name in node.input if name in ends][:1]
+def _output_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Nodes that compute a graph's output: [Gemm], or [Add, MatMul]; otherwise [last node], or []."""
+    by_output = {node.output[0]: node for node in graph.node}
+    node = by_output.get(graph.output[0].name)
+    if node is None:
+        return []
+    if node.op_type == "Add":
+        return [node] + [by_output[name] for name in node.input if name in by_output][:1]
     return [node]
 
 
-def last_layer(model):
-    """(weights (F, 8), bias (8,), name of the tensor that enters, file) of a network's last, linear layer.
+def last_layer(model: PathLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str, onnx.ModelProto]:
+    """Read the last, linear layer of a network: a Gemm node, or a MatMul and an Add.
 
-    The file ends in a Gemm (weights and bias in one operator), or in a MatMul and an Add. Raises ValueError for
-    another ending, and what load_network raises.
+    Parameters
+    ----------
+    model : str or os.PathLike
+        An ONNX file that `helpers.load_network` loads.
+
+    Returns
+    -------
+    weights : numpy.ndarray
+        float32 (F, 8).
+    bias : numpy.ndarray
+        float32 (8,).
+    tensor : str
+        The name of the tensor that is the layer's input.
+    file : onnx.ModelProto
+        The whole network.
+
+    Raises
+    ------
+    ValueError
+        If the last layer is not linear.
+    TypeError, FileNotFoundError, ValueError
+        As `helpers.load_network`.
     """
-    helpers.load_network(model)               # says in a sentence what is wrong with a file
+    helpers.load_network(model)               # its error messages name what is wrong with a file
     file = onnx.load(str(model))
     constants = {item.name: item for item in file.graph.initializer}
-    end = _end(file.graph)
-    node = end[-1]
-    add = next((name for name in end[0].input if name in constants), None) if len(end) > 1 else None
+    nodes = _output_nodes(file.graph)
+    node = nodes[-1] if nodes else None
+    add = next((name for name in nodes[0].input if name in constants), None) if len(nodes) > 1 else None
     if node is None or node.op_type not in ("Gemm", "MatMul") or node.input[1] not in constants:
         raise ValueError(f"{model} does not end in a linear layer with constant weights: it can't be replaced")
     weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
@@ -109,116 +153,188 @@ def last_layer(model):
     return weights, bias, node.input[0], file
 
 
-def features_of(model, faces):
-    """(N, F) float32: what enters the last layer for faces (N, 1, 64, 64) float32, grey 0..255.
+def extract_features(model: PathLike, faces: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Compute the features of faces: the input of the last layer.
 
-    OpenCV names a layer after the ONNX node: forward(name) stops there. Raises what last_layer and load_network raise.
+    Parameters
+    ----------
+    model : str or os.PathLike
+        An ONNX file, as for `last_layer`.
+    faces : numpy.ndarray
+        float32 (N, 1, 64, 64), grey 0..255.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, F).
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        As `last_layer`.
+
+    Notes
+    -----
+    OpenCV names a layer after its ONNX node, and ``net.forward(name)`` stops at that layer.
     """
     net = helpers.load_network(model)
     weights, _, tensor, file = last_layer(model)
     node = next(node for node in file.graph.node if tensor in node.output)
     name = next(name for name in net.getLayerNames() if name in (f"onnx_node!{node.name}", node.name, tensor))
     rows = []
-    for face in range(0, len(faces), BATCH):
-        net.setInput(faces[face:face + BATCH])
+    for start in range(0, len(faces), BATCH_SIZE):
+        net.setInput(faces[start:start + BATCH_SIZE])
         rows.append(net.forward(name).reshape(-1, len(weights)).copy())
     return np.concatenate(rows) if rows else np.zeros((0, len(weights)), np.float32)
 
 
-def fit_last_layer(features, labels, strength=STRENGTH):
-    """(weights (F, 8), bias (8,)) float32 of a multinomial logistic regression: features (N, F), labels (N,) 0..7.
+def fit_last_layer(features: npt.ArrayLike, labels: npt.ArrayLike, *, C: float = DEFAULT_C,
+                   ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Fit a multinomial logistic regression to the features of labelled faces.
 
-    An expression without a picture gets a bias so low that it is never the label. Raises ValueError for fewer than
-    two expressions, or features that are no finite numbers.
+    Parameters
+    ----------
+    features : array_like
+        (N, F), from `extract_features`.
+    labels : array_like
+        int (N,), indices into `helpers.EMOTIONS`.
+    C : float
+        Inverse of the regularisation strength, above 0, as in scikit-learn: smaller values give smaller weights.
+
+    Returns
+    -------
+    weights : numpy.ndarray
+        float32 (F, 8).
+    bias : numpy.ndarray
+        float32 (8,); ABSENT_CLASS_BIAS for an expression without a face.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two expressions, or if the features contain NaN or infinity.
     """
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
     known = np.unique(labels)
     if len(known) < 2:
-        raise ValueError("a classifier wants pictures of two expressions or more")
+        raise ValueError("a classifier needs pictures of at least two expressions")
     if not np.isfinite(features).all():
-        raise ValueError("the features are no finite numbers")
-    mean, spread = features.mean(0), features.std() or 1.0
-    fitted = LogisticRegression(C=strength, max_iter=1000).fit((features - mean) / spread, labels)
-    rows, start = fitted.coef_ / spread, fitted.intercept_
-    if len(known) == 2:                       # scikit-learn keeps one row for two classes
-        rows, start = np.vstack([-rows, rows]) / 2, np.concatenate([-start, start]) / 2
+        raise ValueError("the features contain NaN or infinity")
+    mean, std = features.mean(0), features.std() or 1.0
+    fitted = LogisticRegression(C=C, max_iter=1000).fit((features - mean) / std, labels)
+    rows, intercept = fitted.coef_ / std, fitted.intercept_
+    if len(known) == 2:                       # for two classes scikit-learn returns a single row
+        rows, intercept = np.vstack([-rows, rows]) / 2, np.concatenate([-intercept, intercept]) / 2
     weights = np.zeros((features.shape[1], len(helpers.EMOTIONS)), np.float32)
-    bias = np.full(len(helpers.EMOTIONS), NEVER, np.float32)
+    bias = np.full(len(helpers.EMOTIONS), ABSENT_CLASS_BIAS, np.float32)
     weights[:, known] = rows.T
-    bias[known] = start - mean @ rows.T
+    bias[known] = intercept - mean @ rows.T
     return weights, bias
 
 
-def blend(old, new, share=0.5):
-    """(weights, bias) between two last layers: share 0 is the old one, 1 the new one.
+def interpolate(old: Layer, new: Layer, *, alpha: float = 0.5) -> Layer:
+    """Interpolate linearly between two last layers. Its scores are interpolated between theirs in the same way.
 
-    The mean of two linear layers scores as the mean of their scores.
+    Parameters
+    ----------
+    old, new : tuple of numpy.ndarray
+        (weights, bias) of each layer.
+    alpha : float
+        0 returns the old layer, 1 the new one.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (weights, bias).
     """
-    return tuple((1 - share) * first + share * second for first, second in zip(old, new))
+    weights, bias = ((1 - alpha) * first + alpha * second for first, second in zip(old, new))
+    return weights, bias
 
 
-def write_last_layer(model, weights, bias, out):
-    """Write `model` with another last layer to `out`, whole or not at all; loads it once, to be sure.
+def replace_last_layer(model: PathLike, weights: npt.ArrayLike, bias: npt.ArrayLike, out: PathLike) -> Path:
+    """Write a copy of a network with a different last layer.
 
-    weights (F, 8), bias (8,). Raises ValueError for other shapes, for numbers that are not finite, for another
-    ending than .onnx, and for `out` being `model` or the project's network; FileNotFoundError for a missing folder.
+    The new file is loaded once before it gets its name, so there is never a damaged or half-written one.
+
+    Parameters
+    ----------
+    model : str or os.PathLike
+        An ONNX file, as for `last_layer`.
+    weights, bias : array_like
+        (F, 8) and (8,), the new layer.
+    out : str or os.PathLike
+        The file to write, with the suffix .onnx, in a folder that exists. It must be neither `model` nor the
+        project's own network.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        For other shapes, for NaN or infinity, for an `out` that is not allowed, and as `last_layer`.
+    FileNotFoundError
+        If the folder of `out` is missing.
     """
     old_weights, old_bias, tensor, file = last_layer(model)
     if np.shape(weights) != old_weights.shape or np.shape(bias) != old_bias.shape:
         raise ValueError(f"the last layer has weights {old_weights.shape} and bias {old_bias.shape}, "
                          f"not {np.shape(weights)} and {np.shape(bias)}")
     if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-        raise ValueError("the new weights are no finite numbers")
+        raise ValueError("the new weights contain NaN or infinity")
     out = Path(out).expanduser()
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"{out} should end in .onnx")
-    if out.exists() and (out.samefile(model) or out.samefile(helpers.MODEL)):
-        raise ValueError(f"{out} is the network itself: choose another file, it would be lost")
+    if out.exists() and (out.samefile(model) or out.samefile(helpers.MODEL_PATH)):
+        raise ValueError(f"{out} is the network itself, which would be lost: choose another file")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no folder {out.parent.resolve()}: make it first")
     output = file.graph.output[0].name
-    gone = _end(file.graph)
-    used = {name for node in file.graph.node if node not in gone for name in node.input}
-    for node in gone:
+    replaced = _output_nodes(file.graph)
+    used = {name for node in file.graph.node if node not in replaced for name in node.input}
+    for node in replaced:
         file.graph.node.remove(node)
     for item in [item for item in file.graph.initializer if item.name not in used]:
         file.graph.initializer.remove(item)
     for item in [item for item in file.graph.input if item.name not in used]:
-        file.graph.input.remove(item)         # before IR version 4 constants were inputs, too
+        file.graph.input.remove(item)         # before IR version 4, constants were inputs too
     file.ir_version = max(file.ir_version, 4)
-    file.graph.initializer.extend([numpy_helper.from_array(np.float32(weights), "new_weights"),
-                                   numpy_helper.from_array(np.float32(bias), "new_bias")])
+    file.graph.initializer.extend([numpy_helper.from_array(np.asarray(weights, np.float32), "new_weights"),
+                                   numpy_helper.from_array(np.asarray(bias, np.float32), "new_bias")])
     file.graph.node.append(onnx.helper.make_node("Gemm", [tensor, "new_weights", "new_bias"], [output], name="new_last"))
 
-    def write(name):
+    def write(name: str) -> None:
         onnx.save(file, name)
         helpers.load_network(name)
 
-    return save_safely(write, out)
+    return save_atomically(write, out)
 
 
-def main():
+def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pictures", required=True, help="folder with a subfolder per expression")
-    parser.add_argument("--model", default=HERE / "emotion-ferplus-small.onnx", type=Path)
+    parser.add_argument("--pictures", required=True, help="folder with one subfolder of pictures per expression")
+    parser.add_argument("--model", default=helpers.MODEL_PATH, type=Path, help="the network to adapt")
     parser.add_argument("--out", required=True, type=Path, help="the new network")
-    parser.add_argument("--share", type=float, default=0.5, help="of the new weights; the rest are the old ones")
+    parser.add_argument("--alpha", type=float, default=0.5,
+                        help="from 0 (old weights) to 1 (new weights); the default is 0.5, their mean")
     args = parser.parse_args()
-    if not 0 <= args.share <= 1:
-        parser.error("--share is between 0 (old weights) and 1 (new weights)")
+    if not 0 <= args.alpha <= 1:
+        parser.error("--alpha must be between 0 (old weights) and 1 (new weights)")
     try:
-        faces, labels, paths, left_out = load_pictures(args.pictures)
+        faces, labels, _, left_out = load_labelled_faces(args.pictures)
         for path, reason in left_out.items():
             print(f"left out {path}: {reason}")
-        old = last_layer(args.model)[:2]
-        new = fit_last_layer(features_of(args.model, faces), labels)
-        write_last_layer(args.model, *blend(old, new, args.share), args.out)
+        weights, bias, _, _ = last_layer(args.model)
+        new = fit_last_layer(extract_features(args.model, faces), labels)
+        replace_last_layer(args.model, *interpolate((weights, bias), new, alpha=args.alpha), args.out)
     except (OSError, ValueError) as problem:
         parser.error(str(problem))
-    lost = [name for label, name in enumerate(helpers.EMOTIONS) if label not in labels]
-    if lost and args.share:
-        print(f"without pictures, so never the label from now on: {', '.join(lost)}")
-    print(f"{args.out}: a new last layer from {len(faces)} faces. Try it on pictures that it has not seen.")
+    absent = [name for label, name in enumerate(helpers.EMOTIONS) if label not in labels]
+    if absent and args.alpha:
+        print(f"without pictures, and therefore never the label from now on: {', '.join(absent)}")
+    print(f"{args.out}: a new last layer, fitted to {len(faces)} faces. Test it on pictures that were not used for it.")
 
 
 if __name__ == "__main__":

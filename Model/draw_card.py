@@ -1,25 +1,24 @@
-"""Draw the pictures of the model card out of valid.json: confusion matrix, reliability diagram, robustness curves.
+"""Draw the charts of the model card from valid.json: confusion matrix, reliability diagram, robustness curves.
 
     python Model/draw_card.py          # reads Model/valid.json, writes Model/card.png
 """
 import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+from helpers import EMOTIONS
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from helpers import EMOTIONS  # noqa: E402
 
 
-def draw_confusion(axes, counts):
-    """Rows: votes, columns: network, in percent of a row."""
+def draw_confusion(axes: Axes, counts: npt.ArrayLike) -> None:
+    """Draw a confusion matrix (rows: votes, columns: network), in percent of each row."""
     percent = np.array(counts) / np.maximum(np.sum(counts, 1, keepdims=True), 1) * 100
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.argwhere(percent >= 0.5):
@@ -30,34 +29,36 @@ def draw_confusion(axes, counts):
     axes.set_title("votes (rows) and network (columns), %")
 
 
-def draw_reliability(axes, calibration):
-    """One point a bin, its area by the number of faces."""
+def draw_reliability(axes: Axes, calibration: dict[str, Any]) -> None:
+    """Draw the reliability diagram that `evaluate.calibration` returned: one point per bin, sized by its number of faces."""
     bins = calibration["bins"]
     axes.plot([0, 1], [0, 1], color="lightgray")
     axes.scatter([b["probability"] for b in bins], [b["right"] for b in bins], s=[b["faces"] / 5 for b in bins])
     axes.set_xlabel("probability of the label")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("fraction of correct labels")
     axes.set_title(f"calibration error {calibration['ece']:.1%}")
 
 
-def draw_robustness(axes, robustness):
-    """Accuracy against how far a face was shifted, scaled or squashed."""
-    for kind, shares in robustness.items():
-        amounts = np.array([float(amount) for amount in shares])
-        axes.plot(amounts - (kind != "shift"), list(shares.values()), marker="o", markersize=3,
+def draw_robustness(axes: Axes, robustness: dict[str, dict[str, float]]) -> None:
+    """Draw what `evaluate.robustness` returned: accuracy over the amount of shift, scale and squash."""
+    for kind, accuracies in robustness.items():
+        amounts = np.array([float(amount) for amount in accuracies])
+        axes.plot(amounts - (kind != "shift"), list(accuracies.values()), marker="o", markersize=3,
                   label=kind if kind == "shift" else f"{kind} - 1")
-    axes.set_xlabel("change, share of the face's side")
+    axes.set_xlabel("amount, as a fraction of the face's side")
     axes.set_ylabel("accuracy")
     axes.legend()
     axes.set_title("faces shifted, scaled, squashed")
 
 
-def main():
+def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path, default=HERE / "valid.json")
-    parser.add_argument("--out", type=Path, default=HERE / "card.png")
+    parser.add_argument("--json", type=Path, default=HERE / "valid.json", help="the report of evaluate.py --robustness")
+    parser.add_argument("--out", type=Path, default=HERE / "card.png", help="the image to write")
     args = parser.parse_args()
     result = json.loads(args.json.read_text(encoding="utf-8"))
+    plt.switch_backend("agg")          # draws without a window
     fig, (first, second, third) = plt.subplots(1, 3, figsize=(13, 4))
     draw_confusion(first, result["confusion"])
     draw_reliability(second, result["calibration"])

@@ -1,4 +1,4 @@
-"""The FER+ faces and their votes: one place for the label rules that training and evaluation share.
+"""The FER+ faces and their votes: the label rules that training and evaluation share.
 
 A split is one file, ``ferplus_<split>.npz``, as ``prepare.py`` writes it:
 
@@ -6,48 +6,45 @@ A split is one file, ``ferplus_<split>.npz``, as ``prepare.py`` writes it:
 | ------ | --------------------- | --------------------------------------------------------------- |
 | images | (N, 48, 48) uint8     | tight grey face crops                                           |
 | votes  | (N, 10) uint8         | how many of ten taggers chose each column of ``VOTE_COLUMNS``   |
-| names  | (N,) str              | picture names of the original tables                            |
+| names  | (N,) str              | image names in the original tables                              |
 
-Source of the data and of the rules: E. Barsoum, C. Zhang, C. Canton Ferrer, Z. Zhang, "Training Deep
-Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution", 2016, arXiv 1608.01041.
+Data and rules: E. Barsoum, C. Zhang, C. Canton Ferrer, Z. Zhang, "Training Deep Networks for Facial Expression
+Recognition with Crowd-Sourced Label Distribution", 2016, arXiv 1608.01041.
 """
-import os
-import sys
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from helpers import EMOTIONS  # noqa: E402  one label list for the whole project
+from helpers import EMOTIONS, PathLike
 
 VOTE_COLUMNS = EMOTIONS + ("Unknown", "NotAFace")
 
 
-def save_safely(write, path):
-    """Call write(temporary name), then move the file into place: never a half-written file, never a lost old one.
+def load_split(folder: PathLike, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Read one split of FER+.
 
-    The folder is made if it is missing. Returns the Path.
-    """
-    path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(name)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)         # mkstemp makes files that nobody else can read
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The folder with ``ferplus_<split>.npz``.
+    split : {"train", "valid", "test"}
+        Which split.
 
+    Returns
+    -------
+    images : numpy.ndarray
+        uint8 (N, 48, 48), grey.
+    votes : numpy.ndarray
+        uint8 (N, 10), columns in the order of VOTE_COLUMNS.
 
-def load_split(folder, split):
-    """Read ``images`` (N, 48, 48) and ``votes`` (N, 10), both uint8, of one split.
-
-    Raises FileNotFoundError when the file is missing and ValueError when its arrays do not fit together.
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If an array is missing or has another shape or type.
     """
     path = Path(folder).expanduser() / f"ferplus_{split}.npz"
     if not path.is_file():
@@ -66,27 +63,52 @@ def load_split(folder, split):
     return images, votes
 
 
-def drop_single_votes(votes):
-    """(N, 10) votes as float32, with every lone vote set to 0: the paper counts those as slips."""
-    votes = np.asarray(votes, np.float32)
-    return np.where(votes > 1, votes, 0)
+def drop_single_votes(votes: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Set every single vote to 0, because the paper treats it as noise: (N, 10) counts to (N, 10) float32."""
+    counts = np.asarray(votes, np.float32)
+    return np.where(counts > 1, counts, np.float32(0))
 
 
-def majority_labels(votes):
-    """(N,) int class 0..7 where one emotion holds over half of the votes that count, else -1.
+def majority_labels(votes: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Find the expression with more than half of the votes, without single votes.
 
-    This is the paper's "majority" rule, by which results on FER+ are compared.
+    This is the paper's "majority" rule, with which results on FER+ are usually compared.
+
+    Parameters
+    ----------
+    votes : array_like
+        (N, 10) counts, columns in the order of VOTE_COLUMNS.
+
+    Returns
+    -------
+    numpy.ndarray
+        int (N,): an index into EMOTIONS, or -1 for a face without a majority.
     """
-    votes = drop_single_votes(votes)
-    winner = votes.argmax(1)
-    share = votes.max(1) / np.maximum(votes.sum(1), 1)
-    return np.where((share > 0.5) & (winner < len(EMOTIONS)), winner, -1)
+    counts = drop_single_votes(votes)
+    winner = counts.argmax(1)
+    fraction = counts.max(1) / np.maximum(counts.sum(1), 1)
+    return np.where((fraction > 0.5) & (winner < len(EMOTIONS)), winner, -1)
 
 
-def load_majority(folder, split):
-    """The faces of a split that have a majority label: images (N, 48, 48) uint8 and labels (N,) 0..7.
+def load_majority(folder: PathLike, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
+    """Read the faces of a split that have a majority label.
 
-    Raises what load_split raises, and ValueError when there is no such face.
+    Parameters
+    ----------
+    folder, split
+        As for `load_split`.
+
+    Returns
+    -------
+    images : numpy.ndarray
+        uint8 (N, 48, 48), grey.
+    labels : numpy.ndarray
+        int (N,), indices into EMOTIONS.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_split`, and if no face has a majority label.
     """
     images, votes = load_split(folder, split)
     labels = majority_labels(votes)
@@ -95,13 +117,48 @@ def load_majority(folder, split):
     return images[labels >= 0], labels[labels >= 0]
 
 
-def soft_targets(votes):
-    """((N, 8) float32 targets that sum to 1, (N,) bool keep) for the paper's cross-entropy training.
+def duplicates_of(images: npt.NDArray[np.uint8], folder: PathLike, splits: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Find the images that other splits contain too, pixel for pixel.
 
-    The target of a face is how its votes spread over the eight emotions. Faces that most taggers could
-    not name, or did not take for a face, are left out (keep is False, their row is all zero).
+    FER+ has such duplicates: 251 of the 3,199 validation faces with a majority label are in the training split too.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8 (N, 48, 48).
+    folder : str or os.PathLike
+        The folder with the other splits.
+    splits : iterable of str
+        Their names. A split without a file in the folder is skipped.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (N,).
     """
-    votes = drop_single_votes(votes)
-    keep = (votes.argmax(1) < len(EMOTIONS)) & (votes.sum(1) > 0)
-    emotions = votes[:, : len(EMOTIONS)] * keep[:, None]
+    others = set()
+    for split in splits:
+        if (Path(folder).expanduser() / f"ferplus_{split}.npz").is_file():
+            others |= {image.tobytes() for image in load_split(folder, split)[0]}
+    return np.array([image.tobytes() in others for image in images], bool)
+
+
+def soft_targets(votes: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Turn votes into the target distributions of the paper's cross-entropy training.
+
+    Parameters
+    ----------
+    votes : array_like
+        (N, 10) counts, columns in the order of VOTE_COLUMNS.
+
+    Returns
+    -------
+    targets : numpy.ndarray
+        float32 (N, 8): the fraction of the votes for each expression; a row sums to 1.
+    keep : numpy.ndarray
+        bool (N,): False where most votes are for Unknown or NotAFace, or none are left. Those rows of `targets` are 0.
+    """
+    counts = drop_single_votes(votes)
+    keep = (counts.argmax(1) < len(EMOTIONS)) & (counts.sum(1) > 0)
+    emotions = counts[:, : len(EMOTIONS)] * keep[:, None]
     return emotions / np.maximum(emotions.sum(1, keepdims=True), 1), keep

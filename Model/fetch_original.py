@@ -1,14 +1,17 @@
-"""Fetch the original network, emotion-ferplus-8.onnx, into Model/.
+"""Download the original network, emotion-ferplus-8.onnx, into Model/.
 
     python Model/fetch_original.py
 
-35 MB out of the ONNX model zoo: from Hugging Face, and if that fails from GitHub. The file is in its place only
-when it came whole and its SHA-256 is right; whatever happens, no part of it is left behind. A file that is there
-and right is not fetched again. Then: helpers.init_emotion("Model/emotion-ferplus-8.onnx").
+35 MB from the ONNX model zoo: from Hugging Face, and if that fails from GitHub. The file only gets its name after its
+size and SHA-256 have been checked, so nothing incomplete is left behind. A correct file that is already there is not
+downloaded again. Then: helpers.init_emotion("Model/emotion-ferplus-8.onnx").
 """
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pooch
 import requests
@@ -16,71 +19,111 @@ import requests
 NAME = "emotion-ferplus-8.onnx"
 SIZE = 35_040_571      # bytes
 SHA256 = "a2a2ba6a335a3b29c21acb6272f962bd3d47f84952aaffa03b60986e04efa61c"
-PLACE = "validated/vision/body_analysis/emotion_ferplus/model/" + NAME
-SOURCES = ("https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/" + PLACE,
-           "https://github.com/onnx/models/raw/main/" + PLACE)
-PATIENCE = 30          # seconds without an answer, then the next source is asked
+ZOO_PATH = "validated/vision/body_analysis/emotion_ferplus/model/" + NAME
+URLS = ("https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/" + ZOO_PATH,
+        "https://github.com/onnx/models/raw/main/" + ZOO_PATH)
+TIMEOUT = 30           # seconds without an answer, after which the next address is tried
 
 
-def look(path, size):
-    """Raise ValueError, in a sentence, when a download is not the file that was asked for."""
+def check_download(path: str | os.PathLike[str], size: int) -> None:
+    """Check that a download is not a Git LFS pointer or a web page, and that it has the right size.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The downloaded file.
+    size : int
+        The size it should have, in bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is not the file that was asked for.
+    """
     path = Path(path)
     with open(path, "rb") as file:
         start = file.read(64).lstrip().lower()
-    got = path.stat().st_size
+    received = path.stat().st_size
     if start.startswith(b"version https://git-lfs"):
-        raise ValueError(f"sent a Git LFS pointer of {got} bytes instead of the file")
+        raise ValueError(f"sent a Git LFS pointer of {received} bytes instead of the file")
     if start.startswith(b"<"):
-        raise ValueError(f"sent a web page of {got} bytes instead of the file (a sign-in page of your network?)")
-    if got != size:
-        raise ValueError(f"sent {got:,} bytes instead of {size:,}: cut short, or another file")
+        raise ValueError(f"sent a web page of {received} bytes instead of the file (does your network ask you to sign in?)")
+    if received != size:
+        raise ValueError(f"sent {received:,} bytes instead of {size:,}: the download was cut short, or it is another file")
 
 
-def fetch(path, sources=SOURCES, sha256=SHA256, size=SIZE, progress=True):
-    """Download a file of known size and SHA-256 to `path`, from the first source that has it.
+def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: str = SHA256, size: int = SIZE,
+          progress: bool = True) -> Path:
+    """Download a file of known size and SHA-256 from the first address that has it.
 
-    Returns the path. Raises RuntimeError with a sentence per source when none of them gave the file, and OSError
-    when it can't be written. Until it is whole and checked, the file has another name, which goes with an error.
+    Until it has been checked, the file has a temporary name, and it is deleted if an error is raised.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where to put the file.
+    urls : sequence of str
+        Addresses, tried in this order.
+    sha256 : str
+        The expected SHA-256, in hexadecimal.
+    size : int
+        The expected size in bytes.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    RuntimeError
+        If no address returned the file; the message names a reason for each.
+    OSError
+        If the file can't be written.
     """
     path = Path(path)
 
-    def download(url, output, asker):
-        pooch.HTTPDownloader(progressbar=progress, timeout=PATIENCE)(url, output, asker)
-        look(output, size)
+    def download(url: str, output: Any, caller: Any) -> None:
+        pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)(url, output, caller)
+        check_download(output, size)
 
-    said = []
-    for url in sources:
+    reasons = []
+    for url in urls:
         host = url.split("/")[2]
         try:
             pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=download)
             return path
         except requests.HTTPError as problem:
-            said.append(f"{host} answered {problem.response.status_code}")
+            reasons.append(f"{host} answered {problem.response.status_code}")
         except requests.Timeout:
-            said.append(f"{host} did not answer within {PATIENCE} seconds")
+            reasons.append(f"{host} did not answer within {TIMEOUT} seconds")
         except requests.exceptions.ChunkedEncodingError:
-            said.append(f"{host} broke off half-way")
+            reasons.append(f"{host} closed the connection before the end")
         except requests.RequestException:
-            said.append(f"{host} can't be reached: is there a network?")
+            reasons.append(f"{host} can't be reached: are you online?")
         except ValueError as problem:
             words = str(problem)
-            said.append(f"{host} " + (words if words.startswith("sent") else "sent a file with another SHA-256"))
-    raise RuntimeError("; ".join(said) + ". Nothing was written. Try again later, or download the file by hand and "
-                       "check it as Model/README.md says.")
+            reasons.append(f"{host} " + (words if words.startswith("sent") else "sent a file with a different SHA-256"))
+    raise RuntimeError("; ".join(reasons) + ". Nothing was written. Try again later, or download the file by hand and "
+                       "check it as described in Model/README.md.")
 
 
-def main():
+def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / NAME, help="where it goes")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / NAME, help="the file to write")
     args = parser.parse_args()
     pooch.get_logger().setLevel("WARNING")
     try:
         path = fetch(args.out)
     except RuntimeError as problem:
-        sys.exit(f"{NAME} could not be fetched: {problem}")
+        sys.exit(f"{NAME} could not be downloaded: {problem}")
     except OSError as problem:
-        sys.exit(f"{args.out} could not be written ({problem.strerror or problem}): make room, or choose another --out")
-    print(f"{path} is in place: {SIZE:,} bytes, SHA-256 as expected")
+        sys.exit(f"{args.out} could not be written ({problem.strerror or problem}): "
+                 "free some space, or choose another --out")
+    print(f"{path} is ready: {SIZE:,} bytes, and its SHA-256 is correct")
 
 
 if __name__ == "__main__":

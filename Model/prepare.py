@@ -1,4 +1,4 @@
-"""Build the arrays that train.py and evaluate.py read: out of the two public tables, or out of your own pictures.
+"""Build the arrays that train.py and evaluate.py read, from the two public tables or from your own pictures.
 
     python Model/prepare.py --fer2013 fer2013.csv --ferplus fer2013new.csv --out DIR
     python Model/prepare.py --pictures MINE --aside OTHERS --arrays DIR --out BOTH
@@ -8,37 +8,66 @@ fer2013.csv    faces of the ICML 2013 challenge, from Kaggle ("Challenges in Rep
 fer2013new.csv votes of FER+, from the GitHub repository microsoft/FERPlus: columns Usage, Image name,
                neutral ... NF (ten counts).
 
-Writes ferplus_train.npz, ferplus_valid.npz and ferplus_test.npz (the parts Training, PublicTest and
-PrivateTest) to DIR, and prints how many rows were left out and why. About a minute.
+The first command writes ferplus_train.npz, ferplus_valid.npz and ferplus_test.npz (the parts Training, PublicTest and
+PrivateTest) to DIR, and prints how many rows were left out and why. It takes about a minute.
 
-The tables belong together row by row. Some rows of FER+ have no image name, because the picture is no
-face: they are left out, but they do count as rows. Joining only the named rows shifts every later face
-onto its neighbour's votes.
+The two tables correspond row by row. Some rows of FER+ have no image name, because the image is not a face. Those rows
+are left out, but they still count: if you join only the rows with a name, every later face gets the votes of another
+one.
 
-The second command is for your own pictures: MINE/Happy/*.jpg, MINE/Sad/*.jpg, ... to train on, OTHERS in the
-same way to validate on: pictures of people who are not in MINE, else you measure memory. The largest face of each
-picture is cut out as helpers.py does it, and counts as ten votes for its subfolder. With --arrays the faces of
-DIR/ferplus_train.npz come first, then yours; without --aside its ferplus_valid.npz is taken over as it is.
+The second command is for your own pictures: MINE/Happy/*.jpg, MINE/Sad/*.jpg, ... for training, and a folder OTHERS of
+the same kind for validation. OTHERS must show other people than MINE; otherwise you measure how well the network
+remembers faces. The largest face of each picture is cropped as in helpers.py, and counts as ten votes for the
+expression of its subfolder. With --arrays, the training split is DIR/ferplus_train.npz followed by your faces. Without
+--aside, DIR/ferplus_valid.npz becomes the validation split.
 """
 import argparse
 import csv
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from adapt import load_pictures  # noqa: E402
-from ferplus import load_split, save_safely  # noqa: E402
+from checks import save_atomically
+from helpers import PathLike
+from Model.adapt import load_labelled_faces
+from Model.ferplus import load_split
 
 SPLITS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
-VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-SIDE = 48
+CSV_VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+FACE_SIZE = 48
+
+Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.str_]]    # images, votes, names
+Row = dict[str, str]
 
 
-def read_rows(path, columns):
-    """Rows of a CSV file as dicts; ValueError names the columns that are missing."""
+# ---------------------------------------------------------------- from the public tables
+
+def read_rows(path: PathLike, columns: Sequence[str]) -> list[Row]:
+    """Read a CSV file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    columns : sequence of str
+        The columns it must have.
+
+    Returns
+    -------
+    list of dict
+        One dict per row.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If a column is missing.
+    """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path.resolve()}")
@@ -51,25 +80,42 @@ def read_rows(path, columns):
         return list(reader)
 
 
-def read_pixels(text, row):
-    """48x48 uint8 out of 2304 numbers in a string."""
+def read_pixels(text: str, row: int) -> npt.NDArray[np.uint8]:
+    """Convert a string of 2304 numbers to a face, uint8 (48, 48). ValueError names the row if that fails."""
     try:
         pixels = np.array(text.split(), int)
     except ValueError:
-        raise ValueError(f"fer2013 row {row}: pixels are no whole numbers") from None
-    if pixels.size != SIDE * SIDE or pixels.min() < 0 or pixels.max() > 255:
-        raise ValueError(f"fer2013 row {row}: expected {SIDE * SIDE} pixels of 0..255, got {pixels.size}")
-    return pixels.astype(np.uint8).reshape(SIDE, SIDE)
+        raise ValueError(f"fer2013 row {row}: pixels are not whole numbers") from None
+    if pixels.size != FACE_SIZE * FACE_SIZE or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"fer2013 row {row}: expected {FACE_SIZE * FACE_SIZE} pixels of 0..255, got {pixels.size}")
+    return pixels.astype(np.uint8).reshape(FACE_SIZE, FACE_SIZE)
 
 
-def join(faces, votes):
-    """({split: (images, votes, names)}, {reason: count left out}) of the rows of both tables.
+def join_tables(faces: Sequence[Row], votes: Sequence[Row]) -> tuple[dict[str, Arrays], dict[str, int]]:
+    """Join the two tables row by row.
 
-    Raises ValueError when the tables differ in length or in which part a row belongs to.
+    Parameters
+    ----------
+    faces : sequence of dict
+        Rows of fer2013.csv.
+    votes : sequence of dict
+        Rows of fer2013new.csv.
+
+    Returns
+    -------
+    arrays : dict of {str: tuple of numpy.ndarray}
+        images, votes and names of each split.
+    left_out : dict of {str: int}
+        How many rows were left out, by reason.
+
+    Raises
+    ------
+    ValueError
+        If the tables have different lengths, if a row belongs to different parts, or if a row can't be read.
     """
     if len(faces) != len(votes):
         raise ValueError(f"the tables do not belong together: {len(faces)} faces, {len(votes)} rows of votes")
-    parts = {split: ([], [], []) for split in SPLITS.values()}
+    parts: dict[str, tuple[list[Any], list[Any], list[str]]] = {split: ([], [], []) for split in SPLITS.values()}
     left_out = {"no image name": 0, "no picture": 0}
     for row, (face, vote) in enumerate(zip(faces, votes), start=1):
         if face["Usage"] != vote["Usage"] or face["Usage"] not in SPLITS:
@@ -85,77 +131,123 @@ def join(faces, votes):
         images, counts, names = parts[SPLITS[face["Usage"]]]
         images.append(read_pixels(face["pixels"], row))
         try:
-            counts.append([int(vote[column]) for column in VOTES])
+            counts.append([int(vote[column]) for column in CSV_VOTE_COLUMNS])
         except (TypeError, ValueError):
-            raise ValueError(f"FER+ row {row}: votes are no whole numbers") from None
+            raise ValueError(f"FER+ row {row}: votes are not whole numbers") from None
         names.append(name)
-    arrays = {split: (np.array(images, np.uint8).reshape(-1, SIDE, SIDE),
-                      np.array(counts, np.uint8).reshape(-1, len(VOTES)), np.array(names, str))
+    arrays = {split: (np.array(images, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE),
+                      np.array(counts, np.uint8).reshape(-1, len(CSV_VOTE_COLUMNS)), np.array(names, str))
               for split, (images, counts, names) in parts.items()}
     return arrays, left_out
 
 
-def from_pictures(folder):
-    """(images, votes, names, left_out) of a folder with one subfolder per expression, see adapt.load_pictures.
+# ---------------------------------------------------------------- from your own pictures
 
-    images (N, 48, 48) uint8, votes (N, 10) uint8 with ten for the subfolder's expression, left_out {Path: reason}.
+def from_pictures(folder: PathLike) -> tuple[Arrays, dict[Path, str]]:
+    """Turn a folder with one subfolder of pictures per expression into arrays.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        As for `adapt.load_labelled_faces`.
+
+    Returns
+    -------
+    arrays : tuple of numpy.ndarray
+        images, uint8 (N, 48, 48); votes, uint8 (N, 10), with ten for the expression of the subfolder; names, str (N,).
+    left_out : dict of {pathlib.Path: str}
+        As `adapt.load_labelled_faces` returns it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `adapt.load_labelled_faces`.
     """
-    faces, labels, paths, left_out = load_pictures(folder)
-    images = np.stack([cv2.resize(face[0], (SIDE, SIDE), interpolation=cv2.INTER_AREA) for face in faces])
-    votes = 10 * np.eye(len(VOTES), dtype=np.uint8)[labels]
-    return images.round().astype(np.uint8), votes, np.array([path.name for path in paths]), left_out
+    faces, labels, paths, left_out = load_labelled_faces(folder)
+    images = np.stack([cv2.resize(face[0], (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA) for face in faces])
+    votes = 10 * np.eye(len(CSV_VOTE_COLUMNS), dtype=np.uint8)[labels]
+    return (images.round().astype(np.uint8), votes, np.array([path.name for path in paths])), left_out
 
 
-def own_arrays(pictures, aside=None, arrays=None):
-    """({split: (images, votes, names)}, {Path: reason left out}): own pictures, after the FER+ arrays if there are any."""
-    images, votes, names, left_out = from_pictures(pictures)
-    parts = {"train": (images, votes, names)}
+def add_pictures(pictures: PathLike, *, aside: PathLike | None = None, arrays: PathLike | None = None,
+                 ) -> tuple[dict[str, Arrays], dict[Path, str]]:
+    """Build a training and a validation split from your own pictures, and from the FER+ arrays if there are any.
+
+    Parameters
+    ----------
+    pictures : str or os.PathLike
+        Folder of pictures for training.
+    aside : str or os.PathLike, optional
+        Folder of pictures for validation. Without it, `arrays` is required.
+    arrays : str or os.PathLike, optional
+        Folder of FER+ arrays.
+
+    Returns
+    -------
+    arrays : dict of {str: tuple of numpy.ndarray}
+        images, votes and names of the splits "train" (FER+ first) and "valid".
+    left_out : dict of {pathlib.Path: str}
+        Pictures that were left out, and the reason.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `from_pictures` and `ferplus.load_split`.
+    """
+    train, left_out = from_pictures(pictures)
     if arrays:
-        first = load_split(arrays, "train")
-        known = [f"ferplus {place}" for place in range(len(first[0]))]
-        parts["train"] = tuple(np.concatenate(pair) for pair in zip((*first, known), parts["train"]))
+        images, votes, names = (np.concatenate(pair) for pair in zip(_named_split(arrays, "train"), train))
+        train = images, votes, names
     if aside:
-        *parts["valid"], more = from_pictures(aside)
+        valid, more = from_pictures(aside)
         left_out.update(more)
     else:
-        images, votes = load_split(arrays, "valid")
-        parts["valid"] = images, votes, np.array([f"ferplus {place}" for place in range(len(images))])
-    return parts, left_out
+        valid = _named_split(arrays, "valid")
+    return {"train": train, "valid": valid}, left_out
 
 
-def save(folder, split, images, votes, names):
-    """Write ferplus_<split>.npz in one move, so that a half-written file never stays."""
-    save_safely(lambda name: np.savez_compressed(name, images=images, votes=votes, names=names),
-                Path(folder).expanduser() / f"ferplus_{split}.npz")
+def _named_split(folder: PathLike, split: str) -> Arrays:
+    """A FER+ split with names for its faces: "ferplus 0", "ferplus 1", ..."""
+    images, votes = load_split(folder, split)
+    return images, votes, np.array([f"ferplus {index}" for index in range(len(images))], str)
 
 
-def main():
+def save_split(folder: PathLike, split: str, arrays: Arrays) -> None:
+    """Write ``ferplus_<split>.npz``; there is never a half-written file."""
+    images, votes, names = arrays
+    save_atomically(lambda name: np.savez_compressed(name, images=images, votes=votes, names=names),
+                    Path(folder).expanduser() / f"ferplus_{split}.npz")
+
+
+def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fer2013", help="path of fer2013.csv")
     parser.add_argument("--ferplus", help="path of fer2013new.csv")
-    parser.add_argument("--pictures", help="instead of the tables: folder of own pictures, a subfolder per expression")
-    parser.add_argument("--aside", help="such a folder to validate on, with other people")
-    parser.add_argument("--arrays", help="folder with FER+ arrays, to which the own faces are added")
+    parser.add_argument("--pictures", help="instead of the tables: folder of your own pictures, a subfolder per expression")
+    parser.add_argument("--aside", help="such a folder for validation, with other people")
+    parser.add_argument("--arrays", help="folder with FER+ arrays, to which your faces are added")
     parser.add_argument("--out", required=True, help="folder to write to")
     args = parser.parse_args()
     if bool(args.pictures) == bool(args.fer2013 and args.ferplus):
         parser.error("give --fer2013 and --ferplus, or --pictures")
     if args.pictures and not (args.aside or args.arrays):
-        parser.error("--pictures wants faces to validate on, too: --aside FOLDER, or --arrays with FER+ faces")
+        parser.error("--pictures also needs faces for validation: --aside FOLDER, or --arrays with FER+ faces")
     if args.arrays and Path(args.arrays).expanduser().resolve() == Path(args.out).expanduser().resolve():
-        parser.error("--out is the folder of --arrays: its files would be lost, choose another")
+        parser.error("--out is the same folder as --arrays, whose files would be lost: choose another one")
+    left_out: dict[Any, Any]
     try:
         if args.pictures:
-            arrays, left_out = own_arrays(args.pictures, args.aside, args.arrays)
+            arrays, left_out = add_pictures(args.pictures, aside=args.aside, arrays=args.arrays)
         else:
-            arrays, left_out = join(read_rows(args.fer2013, ("pixels", "Usage")),
-                                    read_rows(args.ferplus, ("Usage", "Image name") + VOTES))
+            arrays, left_out = join_tables(read_rows(args.fer2013, ("pixels", "Usage")),
+                                           read_rows(args.ferplus, ("Usage", "Image name") + CSV_VOTE_COLUMNS))
     except (OSError, ValueError) as problem:
         parser.error(str(problem))
     for what, why in left_out.items():
         print(f"left out, {what}: {why}")
     for split, parts in arrays.items():
-        save(args.out, split, *parts)
+        save_split(args.out, split, parts)
         print(f"ferplus_{split}.npz: {len(parts[0])} faces")
 
 

@@ -4,30 +4,34 @@
     python Model/train.py --data DIR --run Model/runs/alone --out alone.onnx
     python Model/train.py --data DIR --start Model/runs/alone/checkpoint.pt --teachers alone.onnx
 
-DIR holds ferplus_train.npz and ferplus_valid.npz. The first command is enough for a good network; the second
-goes on from it with teachers, which may be any ONNX files with this interface, several of them if you have.
-Writes Model/emotion-ferplus-small.onnx (--out) after the last epoch, and a checkpoint and a log in
-Model/runs/small (--run) after each. Stopped half-way? The same command goes on from the last checkpoint.
-The same seed on the same machine and number of threads gives the same network.
+DIR holds ferplus_train.npz and ferplus_valid.npz. The first command is enough for a good network. The second one
+continues from it with teachers: any ONNX files with this interface, several of them if you have them. With --damage,
+half of the faces are damaged as in damage.py, so that the network copes with bad cameras.
 
-The recipe, in one paragraph: a residual network of 1.5 million parameters that works on 48 pixels, the size of
-FER+ faces; the votes of the ten taggers
-as soft targets (cross-entropy with a distribution, Barsoum et al. 2016, arXiv 1608.01041); rare expressions shown
-more often; faces shifted, turned, scaled, mirrored, dimmed and partly hidden at random, small at first and larger
-later (Tan and Le 2021, arXiv 2104.00298); SGD with Nesterov momentum, its rate falling along a cosine (Loshchilov
-and Hutter 2017, arXiv 1608.03983); then once more with the teachers' answers mixed into the targets. The last
-weights or their moving average ship: what does better on valid. Scores are scaled by one number, fitted on valid
+The script writes Model/emotion-ferplus-small.onnx (--out) after the last epoch, and a checkpoint and a log in
+Model/runs/small (--run) after every epoch. If it is interrupted, the same command resumes from the last checkpoint.
+The same seed on the same machine with the same number of threads gives the same network.
+
+The recipe in one paragraph: a residual network of 1.5 million parameters, which works at 48 pixels, the size of FER+
+faces; the votes of the ten taggers as soft targets (cross-entropy with a distribution, Barsoum et al. 2016, arXiv
+1608.01041); rare expressions repeated in every epoch; faces that are randomly shifted, rotated, scaled, mirrored,
+changed in contrast and brightness and partly covered, first at a small size and later at a larger one (Tan and Le
+2021, arXiv 2104.00298); SGD with Nesterov momentum and a learning rate that follows a cosine (Loshchilov and Hutter
+2017, arXiv 1608.03983); then a second run with the teachers' answers mixed into the targets. Either the last weights
+or their moving average are exported, whichever is better on valid. Scores are divided by one number, fitted on valid
 (Guo et al. 2017, arXiv 1706.04599), and convolution weights are stored with 16 bits.
 """
 import argparse
 import copy
+import functools
 import math
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -35,190 +39,365 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from ferplus import EMOTIONS, load_majority, load_split, save_safely, soft_targets  # noqa: E402
-
-from helpers import forward, load_network, preprocess, softmax  # noqa: E402  ferplus put the project's folder on the path
+from checks import save_atomically
+from helpers import EMOTIONS, INPUT_SIZE, MODEL_PATH, PathLike, forward, load_network, preprocess, softmax
+from Model.damage import damage
+from Model.ferplus import duplicates_of, load_majority, load_split, soft_targets
 
 HERE = Path(__file__).resolve().parent
-SIDE = 64                      # pixels; the interface of emotion-ferplus-8.onnx
-SHRINK = 0.75                  # FER+ faces are 48 pixels wide: the network works at that size, nearly twice as fast
-INPUT, OUTPUT = "Input3", "Plus692_Output_0"    # its input and output names
+INNER_SCALE = 0.75             # FER+ faces are 48 pixels wide: the network works at that size, nearly twice as fast
+INPUT_NAME, OUTPUT_NAME = "Input3", "Plus692_Output_0"    # as in emotion-ferplus-8.onnx
 
-ALONE = (42, 0.05, 0.85)       # epochs, peak learning rate, strength of the changes below
-TAUGHT = (16, 0.015, 0.55)     # the same, when there are teachers
-TEACHERS_SHARE = 0.5           # of the targets; the rest is the taggers' votes
-SIDES = ((0.45, 52), (1.0, SIDE))   # until this share of the epochs, faces of this side: small ones are quick
-TAUGHT_SIDES = ((1.0, SIDE),)
-BATCH = 64
-RARE = {"Disgust": 3, "Fear": 2, "Contempt": 3}   # how often such a face is shown in an epoch
-WARM_UP = 1.0                  # epochs, at the start of each cycle
+CYCLE = (42, 0.05, 0.85)       # epochs, peak learning rate, magnitude of the augmentation below
+TEACHER_CYCLE = (16, 0.015, 0.55)   # the same with --teachers
+DAMAGE_CYCLE = (12, 0.02, 0.6)      # the same with --damage
+SIZES = ((0.45, 52), (1.0, INPUT_SIZE))   # until this fraction of the epochs, faces of this size: small ones are faster
+TEACHER_SIZES = ((1.0, INPUT_SIZE),)
+DAMAGE_SIZES = ((0.5, 52), (1.0, INPUT_SIZE))
+TEACHER_WEIGHT = 0.5           # in the targets; the rest is the taggers' votes
+BATCH_SIZE = 64
+REPEATS = {"Disgust": 3, "Fear": 2, "Contempt": 3}   # how often a face of a rare expression is shown per epoch
+WARM_UP_EPOCHS = 1.0           # at the start, while the learning rate rises
 WEIGHT_DECAY = 5e-4            # on convolution and linear weights only
 DROPOUT = 0.2                  # before the last layer
 EMA_DECAY = 0.999              # per step: an average over about the last two epochs
 
-ROTATE = 10.0                  # degrees to either side
-SCALE = 0.18                   # share to either side, across and down drawn apart by half of it
-SHIFT = 0.12                   # share of the face's side
-CONTRAST, BRIGHTNESS = 0.3, 0.2   # share of the grey range, to either side
-ERASE = 0.4                    # how often a rectangle is hidden
+MAX_ROTATION = 10.0            # degrees to either side
+MAX_SCALE = 0.18               # fraction to either side; height and width differ by up to half of it
+MAX_SHIFT = 0.12               # fraction of the face's side
+MAX_CONTRAST, MAX_BRIGHTNESS = 0.3, 0.2   # fraction to either side, of the contrast and of the grey range
+ERASE_PROBABILITY = 0.4        # that a rectangle is covered
+DAMAGE_FRACTION = 0.5          # of each batch; the rest stays as it is, so that the network still learns clear faces
+FAR_ROTATION_FRACTION = 0.3    # of the damaged faces, which are rotated by up to MAX_FAR_ROTATION
+MAX_FAR_ROTATION = 35.0        # degrees to either side
 
+Images = npt.NDArray[np.uint8]          # (N, 48, 48), grey
+Targets = npt.NDArray[np.float32]       # (N, 8), each row sums to 1
+
+
+# ---------------------------------------------------------------- the network
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a shortcut round them (He et al. 2016, arXiv 1512.03385)."""
+    """Two 3x3 convolutions with a shortcut around them (He et al. 2016, arXiv 1512.03385).
 
-    def __init__(self, inside, outside, stride):
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels before and after the block.
+    stride : int
+        2 halves width and height, 1 keeps them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(outside)
-        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outside)
+        self.first = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(out_channels)
+        self.second = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
-        if stride != 1 or inside != outside:
+        if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         y = F.relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
         return F.relu(y + self.shortcut(x))
 
 
 class ExpressionNet(nn.Module):
-    """(N, 1, 64, 64) grey 0..255 in, (N, 8) scores before softmax out."""
+    """A residual network for grey faces.
 
-    def __init__(self, widths=(32, 64, 96, 160), depths=(1, 2, 3, 2)):
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of each stage.
+    depths : sequence of int
+        Blocks of each stage.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96, 160), depths: Sequence[int] = (1, 2, 3, 2)) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
-        blocks, inside = [], widths[0]
+        blocks, channels = [], widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths)):
-            for place in range(depth):
-                blocks.append(Block(inside, width, 2 if stage and not place else 1))
-                inside = width
+            for index in range(depth):
+                blocks.append(Block(channels, width, 2 if stage and not index else 1))
+                channels = width
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(DROPOUT)
-        self.last = nn.Linear(inside, len(EMOTIONS))
+        self.last = nn.Linear(channels, len(EMOTIONS))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for block in self.blocks:            # each block starts as its shortcut alone: steadier first steps
+        for block in self.blocks:            # each block starts as its shortcut alone, which makes the first steps stable
             nn.init.zeros_(block.second_norm.weight)
 
-    def forward(self, x):
-        x = (x - 127.5) / 64.0               # normalisation lives inside the graph
-        x = F.interpolate(x, scale_factor=SHRINK, mode="bilinear", align_corners=False)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map faces (N, 1, 64, 64), grey 0..255, to scores before softmax, (N, 8)."""
+        x = (x - 127.5) / 64.0               # the normalisation is part of the network
+        x = F.interpolate(x, scale_factor=INNER_SCALE, mode="bilinear", align_corners=False)
         x = self.blocks(self.stem(x))
         x = x.mean((2, 3))
         return self.last(self.dropout(x))
 
 
-def augment(faces, rng, strength=1.0, side=SIDE):
-    """(N, 48, 48) uint8 faces to (N, 1, side, side) float32 in 0..255, each changed at random.
+# ---------------------------------------------------------------- faces and targets
 
-    `strength` (0..1) scales every change but the mirroring. Turning, scaling, shifting, mirroring and the
-    change of size are one bilinear lookup.
+def augment(faces: torch.Tensor, rng: torch.Generator, *, magnitude: float = 1.0, size: int = INPUT_SIZE,
+            damaged: torch.Tensor | None = None) -> torch.Tensor:
+    """Change each face at random, and resize it.
+
+    Rotation, scaling, shift, mirroring and resizing are a single bilinear interpolation.
+
+    Parameters
+    ----------
+    faces : torch.Tensor
+        uint8 (N, 48, 48).
+    rng : torch.Generator
+        Source of the random numbers.
+    magnitude : float
+        0..1, scales every change except the mirroring and the rotation of damaged faces.
+    size : int
+        Side of the result in pixels.
+    damaged : torch.Tensor, optional
+        bool (N,): True for faces that may be rotated by up to MAX_FAR_ROTATION.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (N, 1, size, size), 0..255.
     """
     n = len(faces)
 
-    def uniform(*shape):                     # -strength..strength
-        return (torch.rand(*shape, generator=rng) * 2 - 1) * strength
+    def uniform(*shape: int) -> torch.Tensor:      # -magnitude..magnitude
+        return (torch.rand(*shape, generator=rng) * 2 - 1) * magnitude
 
-    angle = uniform(n) * math.radians(ROTATE)
-    across = 1 / (1 + uniform(n) * SCALE)
-    down = across * (1 + uniform(n) * SCALE / 2)
+    angle = uniform(n) * math.radians(MAX_ROTATION)
+    if damaged is not None:
+        far = damaged & (torch.rand(n, generator=rng) < FAR_ROTATION_FRACTION)
+        angle = torch.where(far, (torch.rand(n, generator=rng) * 2 - 1) * math.radians(MAX_FAR_ROTATION), angle)
+    across = 1 / (1 + uniform(n) * MAX_SCALE)
+    down = across * (1 + uniform(n) * MAX_SCALE / 2)
     mirror = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos(), angle.sin()
-    shift = uniform(n, 2) * SHIFT * 2        # grid_sample measures the picture from -1 to 1
+    shift = uniform(n, 2) * MAX_SHIFT * 2    # coordinates of grid_sample go from -1 to 1
     matrix = torch.stack([
         torch.stack([cos * across * mirror, -sin * down, shift[:, 0]], 1),
         torch.stack([sin * across * mirror, cos * down, shift[:, 1]], 1)], 1)
-    grid = F.affine_grid(matrix, (n, 1, side, side), align_corners=False)
+    grid = F.affine_grid(matrix, [n, 1, size, size], align_corners=False)
     x = F.grid_sample(faces[:, None].float(), grid, padding_mode="border", align_corners=False)
 
     mean = x.mean((2, 3), keepdim=True)
-    x = (x - mean) * (1 + uniform(n, 1, 1, 1) * CONTRAST) + mean + uniform(n, 1, 1, 1) * BRIGHTNESS * 255
+    x = (x - mean) * (1 + uniform(n, 1, 1, 1) * MAX_CONTRAST) + mean + uniform(n, 1, 1, 1) * MAX_BRIGHTNESS * 255
     x = x.clamp(0, 255)
 
-    hidden = (torch.rand(n, generator=rng) < ERASE * strength).nonzero()[:, 0].tolist()
-    sizes = (torch.randint(8, 29, (n, 2), generator=rng) * side // SIDE).tolist()
+    covered = (torch.rand(n, generator=rng) < ERASE_PROBABILITY * magnitude).nonzero()[:, 0].tolist()
+    sizes = (torch.randint(8, 29, (n, 2), generator=rng) * size // INPUT_SIZE).tolist()
     corners = torch.rand(n, 2, generator=rng).tolist()
     greys = (torch.rand(n, generator=rng) * 255).tolist()
-    for i in hidden:
+    for i in covered:
         (h, w), (v, u) = sizes[i], corners[i]
-        top, left = int(v * (side - h)), int(u * (side - w))
+        top, left = int(v * (size - h)), int(u * (size - w))
         x[i, 0, top:top + h, left:left + w] = greys[i]
     return x
 
 
-@torch.no_grad()
-def accuracy(net, faces, labels):
-    """Share of faces (N, 1, 64, 64) whose highest score is at the label."""
-    net.eval()
-    guesses = torch.cat([net(part.contiguous(memory_format=torch.channels_last)).argmax(1)
-                         for part in faces.split(256)])
-    return (guesses == labels).float().mean().item()
+def damage_batch(faces: torch.Tensor, seed: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Damage the fraction DAMAGE_FRACTION of a batch.
 
+    Parameters
+    ----------
+    faces : torch.Tensor
+        uint8 (N, 48, 48).
+    seed : sequence of int
+        Seed of the random numbers.
 
-def schedule(epoch, cycle):
-    """Learning rate at a moment, in epochs with a fraction: up in a line, then down along half a cosine."""
-    length, peak, _ = cycle
-    warm_up = min(WARM_UP, length / 2)
-    if epoch < warm_up:
-        return peak * (epoch + 0.01) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (epoch - warm_up) / (length - warm_up)))
-
-
-def taught_targets(targets, images, teachers):
-    """Mix (N, 8) float32 targets with what the teachers see in the (N, 48, 48) uint8 faces and in their mirror images.
-
-    Teachers are ONNX files with the interface of emotion-ferplus-8.onnx; OpenCV runs them. The mean of
-    their probabilities is less noisy than ten votes (Hinton et al. 2015, arXiv 1503.02531).
+    Returns
+    -------
+    faces : torch.Tensor
+        uint8 (N, 48, 48).
+    damaged : torch.Tensor
+        bool (N,).
     """
-    seen = np.zeros(targets.shape, np.float32)
+    rng = np.random.default_rng(seed)
+    damaged = rng.random(len(faces)) < DAMAGE_FRACTION
+    images = faces.numpy().copy()
+    for i in damaged.nonzero()[0]:
+        images[i] = damage(images[i], rng)
+    return torch.from_numpy(images), torch.from_numpy(damaged)
+
+
+def preprocess_all(images: Images) -> npt.NDArray[np.float32]:
+    """Preprocess uint8 faces (N, 48, 48) to the network's input, float32 (N, 1, 64, 64)."""
+    return np.concatenate([preprocess(image) for image in images])
+
+
+def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike]) -> Targets:
+    """Mix the targets with the mean probabilities of teachers, on the faces and on their mirror images.
+
+    That mean is less noisy than ten votes (Hinton et al. 2015, arXiv 1503.02531).
+
+    Parameters
+    ----------
+    targets : numpy.ndarray
+        float32 (N, 8).
+    images : numpy.ndarray
+        uint8 (N, 48, 48).
+    teachers : sequence of str or os.PathLike
+        ONNX files with the interface of emotion-ferplus-8.onnx; OpenCV runs them.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, 8).
+    """
+    taught = np.zeros(targets.shape, np.float32)
     for path in teachers:
         network = load_network(path)
-        for start in tqdm(range(0, len(images), BATCH), desc=f"asking {Path(path).name}", mininterval=5):
-            faces = np.concatenate([preprocess(image) for image in images[start:start + BATCH]])
+        for start in tqdm(range(0, len(images), BATCH_SIZE), desc=f"teacher {Path(path).name}", mininterval=5):
+            faces = preprocess_all(images[start:start + BATCH_SIZE])
             for view in (faces, np.ascontiguousarray(faces[..., ::-1])):
-                seen[start:start + BATCH] += softmax(forward(network, view))
-    seen /= 2 * len(teachers)
-    return (1 - TEACHERS_SHARE) * targets + TEACHERS_SHARE * seen
+                taught[start:start + BATCH_SIZE] += softmax(forward(network, view))
+    taught /= 2 * len(teachers)
+    return (1 - TEACHER_WEIGHT) * targets + TEACHER_WEIGHT * taught
+
+
+# ---------------------------------------------------------------- training
+
+@torch.no_grad()
+def load_exported_weights(net: ExpressionNet, path: PathLike, faces: torch.Tensor) -> None:
+    """Load the weights of an exported network into `net`.
+
+    The export has merged each batch normalisation with the convolution before it. Here each normalisation gets the
+    mean and variance of its input on `faces`, and the scale and offset that cancel them, so that the scores stay as
+    they were.
+
+    Parameters
+    ----------
+    net : ExpressionNet
+        It is changed, and left in evaluation mode.
+    path : str or os.PathLike
+        An ONNX file that `export` wrote.
+    faces : torch.Tensor
+        float32 (N, 1, 64, 64), grey 0..255.
+
+    Raises
+    ------
+    ValueError
+        If the file holds a network with other layers.
+    """
+    graph = onnx.load(path).graph
+    constants = {item.name: numpy_helper.to_array(item).astype(np.float32) for item in graph.initializer}
+    convolutions = [[constants[name.removesuffix("_cast")] if name in constants else constants[name + "_half"]
+                     for name in node.input[1:]] for node in graph.node if node.op_type == "Conv"]
+    last = [[constants[name] for name in node.input[1:]] for node in graph.node if node.op_type == "Gemm"]
+    pairs = [(net.stem[0], net.stem[1])]
+    for block in net.blocks:
+        pairs += [(block.first, block.first_norm), (block.second, block.second_norm)]
+        pairs += [tuple(block.shortcut)] if len(block.shortcut) else []
+    if [tuple(c.weight.shape) for c, _ in pairs] != [w.shape for w, _ in convolutions] or len(last) != 1:
+        raise ValueError(f"{path} holds a network with other layers: start from one that this script wrote")
+    hooks = []
+    for (convolution, norm), (weight, bias) in zip(pairs, convolutions):
+        convolution.weight.copy_(torch.from_numpy(weight.copy()))
+        hooks.append(norm.register_forward_pre_hook(functools.partial(_cancel_norm, torch.from_numpy(bias.copy()))))
+    net.last.weight.copy_(torch.from_numpy(last[0][0].copy()))
+    net.last.bias.copy_(torch.from_numpy(last[0][1].copy()))
+    net.eval()
+    net(faces.contiguous(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+
+
+def _cancel_norm(bias: torch.Tensor, norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Let a normalisation layer add only `bias` to this input, although it has the input's mean and variance."""
+    norm.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+    norm.running_var.copy_(inputs[0].var((0, 2, 3)))
+    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+    norm.bias.copy_(norm.running_mean + bias)
 
 
 @torch.no_grad()
-def fit_temperature(net, faces, labels):
-    """The number by which to divide the scores so that the probabilities fit the labels best."""
+def accuracy(net: nn.Module, faces: torch.Tensor, labels: torch.Tensor) -> float:
+    """Compute the fraction of faces (N, 1, 64, 64) whose highest score is that of the label."""
+    net.eval()
+    predicted = torch.cat([net(part.contiguous(memory_format=torch.channels_last)).argmax(1)
+                           for part in faces.split(256)])
+    return (predicted == labels).float().mean().item()
+
+
+def learning_rate(epoch: float, epochs: int, peak: float) -> float:
+    """Compute the learning rate: a linear warm-up, then a half cosine.
+
+    Parameters
+    ----------
+    epoch : float
+        Epochs since the start, with a fraction.
+    epochs : int
+        Epochs in all.
+    peak : float
+        The highest learning rate.
+
+    Returns
+    -------
+    float
+        The learning rate.
+    """
+    warm_up = min(WARM_UP_EPOCHS, epochs / 2)
+    if epoch < warm_up:
+        return peak * (epoch + 0.01) / warm_up
+    return peak * 0.5 * (1 + math.cos(math.pi * (epoch - warm_up) / (epochs - warm_up)))
+
+
+@torch.no_grad()
+def fit_temperature(net: nn.Module, faces: torch.Tensor, labels: torch.Tensor) -> float:
+    """Find the temperature, 0.3..3, with the lowest cross-entropy on labelled faces when scores are divided by it."""
     net.eval()
     scores = torch.cat([net(part) for part in faces.split(256)])
     return min((step / 100 for step in range(30, 301)),
                key=lambda temperature: F.cross_entropy(scores / temperature, labels).item())
 
 
-def export(net, path, temperature=1.0):
-    """Write net as ONNX with the interface of emotion-ferplus-8.onnx, after OpenCV was seen to agree.
+# ---------------------------------------------------------------- export
 
-    Scores are divided by `temperature`, inside the last layer. Raises RuntimeError, and leaves `path` as it was,
-    when OpenCV and torch differ by more than 1e-4 on any of five inputs, alone or in a batch of three
-    (0.02 once the weights have 16 bits).
+def export(net: ExpressionNet, path: PathLike, *, temperature: float = 1.0) -> None:
+    """Write a network as ONNX with the interface of emotion-ferplus-8.onnx, and compare OpenCV with torch first.
+
+    Parameters
+    ----------
+    net : ExpressionNet
+        It is not changed.
+    path : str or os.PathLike
+        The file to write.
+    temperature : float
+        Scores are divided by it, inside the last layer.
+
+    Raises
+    ------
+    RuntimeError
+        If OpenCV and torch differ by more than 1e-4 before, or 0.02 after the weights are stored with 16 bits. The
+        file is left as it was.
     """
     net = copy.deepcopy(net).float().eval().to(memory_format=torch.contiguous_format)
     net.last.weight.data /= temperature
     net.last.bias.data /= temperature
 
-    def write_checked(name):
-        torch.onnx.export(net, torch.zeros(1, 1, SIDE, SIDE), name, dynamo=False, opset_version=13,
-                          input_names=[INPUT], output_names=[OUTPUT],
-                          dynamic_axes={INPUT: {0: "N"}, OUTPUT: {0: "N"}})
+    def write_and_compare(name: str) -> None:
+        torch.onnx.export(net, torch.zeros(1, 1, INPUT_SIZE, INPUT_SIZE), name, dynamo=False, opset_version=13,
+                          input_names=[INPUT_NAME], output_names=[OUTPUT_NAME],
+                          dynamic_axes={INPUT_NAME: {0: "N"}, OUTPUT_NAME: {0: "N"}})
         compare_with_opencv(net, name)
-        store_half(name)
+        store_as_float16(name)
         compare_with_opencv(net, name, tolerance=0.02)
 
-    save_safely(write_checked, Path(path))
+    save_atomically(write_and_compare, path)
 
 
-def store_half(path):
-    """Store the convolution weights of an ONNX file as float16: half the size. They are cast back when it is loaded."""
+def store_as_float16(path: PathLike) -> None:
+    """Store the convolution weights of an ONNX file as float16, in half the space. Loading casts them back."""
     model = onnx.load(path)
     casts = []
     for item in [item for item in model.graph.initializer if len(item.dims) == 4]:
@@ -233,71 +412,97 @@ def store_half(path):
     onnx.save(model, path)
 
 
-def compare_with_opencv(net, path, tolerance=1e-4):
-    """Raise RuntimeError unless OpenCV's scores equal torch's: five inputs, batch 1 and batch 3."""
+def compare_with_opencv(net: nn.Module, path: PathLike, *, tolerance: float = 1e-4) -> None:
+    """Compare the scores of an ONNX file in OpenCV with those of torch, on five inputs, in batches of one and three.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network in torch.
+    path : str or os.PathLike
+        Its ONNX file.
+    tolerance : float
+        The largest difference allowed.
+
+    Raises
+    ------
+    RuntimeError
+        If a difference is larger.
+    """
     rng = np.random.default_rng(0)
-    faces = rng.uniform(0, 255, (5, 1, SIDE, SIDE)).astype(np.float32)
+    faces = rng.uniform(0, 255, (5, 1, INPUT_SIZE, INPUT_SIZE)).astype(np.float32)
     faces[1] = 0
-    faces[2] = np.linspace(0, 255, SIDE, dtype=np.float32)
+    faces[2] = np.linspace(0, 255, INPUT_SIZE, dtype=np.float32)
     loaded = cv2.dnn.readNetFromONNX(str(path))
     with torch.no_grad():
         expected = net(torch.from_numpy(faces)).numpy()
     for batch in [faces[i:i + 1] for i in range(5)] + [faces[:3], faces[2:5]]:
-        loaded.setInput(batch, INPUT)
-        scores = loaded.forward(OUTPUT)
+        loaded.setInput(batch, INPUT_NAME)
+        scores = loaded.forward(OUTPUT_NAME)
         first = next(i for i in range(5) if np.array_equal(faces[i], batch[0]))
-        gap = np.abs(scores - expected[first:first + len(batch)]).max()
-        if not gap <= tolerance:
-            raise RuntimeError(f"OpenCV and torch differ by {gap:.2g} on a batch of {len(batch)}: not exported")
+        difference = np.abs(scores - expected[first:first + len(batch)]).max()
+        if not difference <= tolerance:
+            raise RuntimeError(f"OpenCV and torch differ by {difference:.2g} on a batch of {len(batch)}: not exported")
 
 
-def main():
+def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
-    parser.add_argument("--out", type=Path, default=HERE / "emotion-ferplus-small.onnx")
-    parser.add_argument("--run", type=Path, default=HERE / "runs" / "small", help="folder of checkpoint and log")
-    parser.add_argument("--start", type=Path, metavar="CHECKPOINT", help="begin with the averaged weights of another run")
-    parser.add_argument("--teachers", type=Path, nargs="+", metavar="ONNX", help="networks whose answers are learnt too")
-    parser.add_argument("--epochs", type=int, help="another number of epochs, to try things out")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--out", type=Path, default=MODEL_PATH, help="the ONNX file to write")
+    parser.add_argument("--run", type=Path, default=HERE / "runs" / "small", help="folder for checkpoint and log")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="start from a network that this script wrote: the "
+                        "averaged weights of a checkpoint.pt, or an .onnx file")
+    parser.add_argument("--damage", action="store_true", help="damage half of the faces, as bad cameras do")
+    parser.add_argument("--teachers", type=Path, nargs="+", metavar="ONNX", help="networks whose answers are learnt, too")
+    parser.add_argument("--epochs", type=int, help="number of epochs, for experiments; the default depends on the options")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    parser.add_argument("--threads", type=int, default=0, help="number of threads; 0: as many as there are cores")
     args = parser.parse_args()
     if args.epochs is not None and args.epochs < 1:
         parser.error("--epochs must be 1 or more")
-    cycle, sides = (TAUGHT, TAUGHT_SIDES) if args.teachers else (ALONE, SIDES)
-    epochs = args.epochs or cycle[0]
-    cycle = [epochs, *cycle[1:]]
+    (epochs, peak, magnitude), sizes = (TEACHER_CYCLE, TEACHER_SIZES) if args.teachers else (CYCLE, SIZES)
+    if args.damage:
+        (epochs, peak, magnitude), sizes = DAMAGE_CYCLE, DAMAGE_SIZES
+    epochs = args.epochs or epochs
     if args.threads:
         torch.set_num_threads(args.threads)
 
     images, votes = load_split(args.data, "train")
     targets, keep = soft_targets(votes)
+    duplicates = duplicates_of(images, args.data, ("valid", "test"))
+    keep &= ~duplicates
+    print(f"{duplicates.sum()} faces left out, because they are in valid or test too")
     images, targets = images[keep], targets[keep]
     top = torch.from_numpy(targets.argmax(1))
     if args.teachers:
-        targets = taught_targets(targets, images, args.teachers)
+        targets = distil_targets(targets, images, args.teachers)
     faces, targets = torch.from_numpy(images), torch.from_numpy(targets)
     valid_images, valid_labels = load_majority(args.data, "valid")
-    valid_faces = torch.from_numpy(np.concatenate([preprocess(face) for face in valid_images]))
+    valid_faces = torch.from_numpy(preprocess_all(valid_images))
     valid_labels = torch.from_numpy(valid_labels)
-    print(f"{len(faces)} faces to train on ({(~keep).sum()} left out: no emotion named), "
-          f"{len(valid_faces)} to validate on")
+    print(f"{len(faces)} training faces ({(~keep).sum()} left out: duplicates, and faces without an expression), "
+          f"{len(valid_faces)} validation faces")
 
     torch.manual_seed(args.seed)
     net = ExpressionNet().to(memory_format=torch.channels_last)
-    if args.start:
+    if args.start and args.start.suffix == ".onnx":
+        load_exported_weights(net, args.start, torch.from_numpy(preprocess_all(images[:512])))
+        print(f"accuracy at the start: {accuracy(net, valid_faces, valid_labels):.4f}")
+    elif args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True)["average"])
     average = copy.deepcopy(net).requires_grad_(False)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
-        lr=cycle[1], momentum=0.9, nesterov=True)
+        lr=peak, momentum=0.9, nesterov=True)
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {torch.get_num_threads()} threads")
 
     checkpoint = args.run / "checkpoint.pt"
-    settings = {"cycle": cycle, "sides": [list(pair) for pair in sides], "seed": args.seed,
-                "start": str(args.start), "teachers": [str(path) for path in args.teachers or []]}
+    settings = {"cycle": [epochs, peak, magnitude], "sides": [list(pair) for pair in sizes], "seed": args.seed,
+                "start": str(args.start), "teachers": [str(path) for path in args.teachers or []],
+                "damage": args.damage}
     start = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -307,23 +512,26 @@ def main():
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["epoch"]
-        print(f"going on after epoch {start}")
+        print(f"resuming after epoch {start}")
 
     shown = torch.cat([torch.arange(len(faces))] + [
-        (top == EMOTIONS.index(name)).nonzero()[:, 0].repeat(times - 1) for name, times in RARE.items()])
-    steps_an_epoch = len(shown) // BATCH
+        (top == EMOTIONS.index(name)).nonzero()[:, 0].repeat(times - 1) for name, times in REPEATS.items()])
+    steps_per_epoch = len(shown) // BATCH_SIZE
     for epoch in range(start, epochs):
         began, total = time.perf_counter(), 0.0
         rng = torch.Generator().manual_seed(args.seed * 1000 + epoch)
-        torch.manual_seed(args.seed * 1000 + epoch)      # dropout, so that a resumed run is the same run
+        torch.manual_seed(args.seed * 1000 + epoch)      # dropout; a resumed run repeats an uninterrupted one exactly
         order = shown[torch.randperm(len(shown), generator=rng)]
-        side = next(side for share, side in sides if epoch < share * epochs)
+        size = next(size for fraction, size in sizes if epoch < fraction * epochs)
         net.train()
-        for batch in tqdm(range(steps_an_epoch), desc=f"epoch {epoch + 1}/{epochs}", mininterval=5):
-            rate = schedule(epoch + batch / steps_an_epoch, cycle)
-            chosen = order[batch * BATCH:(batch + 1) * BATCH]
-            x = augment(faces[chosen], rng, cycle[2], side).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(net(x), targets[chosen])
+        for step in tqdm(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{epochs}", mininterval=5):
+            rate = learning_rate(epoch + step / steps_per_epoch, epochs, peak)
+            chosen = order[step * BATCH_SIZE:(step + 1) * BATCH_SIZE]
+            batch, damaged = faces[chosen], None
+            if args.damage:
+                batch, damaged = damage_batch(batch, [args.seed, epoch, step])
+            x = augment(batch, rng, magnitude=magnitude, size=size, damaged=damaged)
+            loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), targets[chosen])
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad()
@@ -331,33 +539,33 @@ def main():
             optimiser.step()
             total += loss.item()
             with torch.no_grad():
-                step = epoch * steps_an_epoch + batch
-                decay = min(EMA_DECAY, (1 + step) / (10 + step))
+                steps = epoch * steps_per_epoch + step
+                decay = min(EMA_DECAY, (1 + steps) / (10 + steps))
                 for mean, now in zip(average.state_dict().values(), net.state_dict().values()):
                     if mean.is_floating_point():
                         mean.lerp_(now, 1 - decay)
                     else:
                         mean.copy_(now)
         if not math.isfinite(total):
-            raise RuntimeError(f"the loss is no number in epoch {epoch + 1}: the last checkpoint is kept")
-        line = (f"epoch {epoch + 1}  loss {total / steps_an_epoch:.4f}  "
+            raise RuntimeError(f"the loss in epoch {epoch + 1} is NaN or infinite: the last checkpoint is kept")
+        line = (f"epoch {epoch + 1}  loss {total / steps_per_epoch:.4f}  "
                 f"valid {accuracy(average, valid_faces, valid_labels):.4f}  "
                 f"{time.perf_counter() - began:.0f} s")
         print(line, flush=True)
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
                  "epoch": epoch + 1, "settings": settings}
-        save_safely(lambda name: torch.save(state, name), checkpoint)
+        save_atomically(functools.partial(torch.save, state), checkpoint)
         with open(args.run / "log.txt", "a", encoding="utf-8") as log:
             log.write(line + "\n")
 
-    shares = {"last weights": accuracy(net, valid_faces, valid_labels),
-              "averaged weights": accuracy(average, valid_faces, valid_labels)}
-    best = max(shares, key=shares.get)
-    print(", ".join(f"{name}: {share:.4f}" for name, share in shares.items()) + f"; the {best} ship")
-    chosen = net if best == "last weights" else average
-    temperature = fit_temperature(chosen, valid_faces, valid_labels)
-    print(f"scores divided by {temperature}")
-    export(chosen, args.out, temperature)
+    accuracies = {"last weights": accuracy(net, valid_faces, valid_labels),
+                  "averaged weights": accuracy(average, valid_faces, valid_labels)}
+    best = max(accuracies, key=lambda name: accuracies[name])
+    print(", ".join(f"{name}: {value:.4f}" for name, value in accuracies.items()) + f"; exporting the {best}")
+    chosen_net = net if best == "last weights" else average
+    temperature = fit_temperature(chosen_net, valid_faces, valid_labels)
+    print(f"scores are divided by {temperature}")
+    export(chosen_net, args.out, temperature=temperature)
     print(f"wrote {args.out} ({args.out.stat().st_size:,} bytes)")
 
 

@@ -3,9 +3,12 @@ import shutil
 from pathlib import Path
 
 project = html_title = "Facial expression recognition, cell by cell"
-extensions = ["myst_nb"]                   # notebooks and Markdown as pages
+extensions = ["myst_nb",                   # notebooks and Markdown as pages
+              "sphinx.ext.autodoc", "numpydoc"]     # the page on the functions, from their docstrings
+autodoc_typehints = "none"                 # the types are in the text
+numpydoc_show_class_members = False
 root_doc = "README"
-include_patterns = ["README.md", "notebooks/*.ipynb", "*/*.md"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "notebooks/*.ipynb", "*/*.md"]
 exclude_patterns = [".*", "docs/_build", "results", "Model/runs", "**/.ipynb_checkpoints"]
 
 nb_execution_mode = "off"                  # show what is saved, run nothing
@@ -30,9 +33,11 @@ notebooks/*
 :caption: Beside them
 
 docs/glossary
+docs/api
 Model/README
 Media/CREDITS
 tests/README
+CONTRIBUTING
 ```
 """
 

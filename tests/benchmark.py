@@ -1,38 +1,33 @@
-"""How many times faster is video.Live than the plain loop, and does it show the same?
+"""How many times faster is video.ExpressionTracker than the plain loop, and does it show the same?
 
     python tests/benchmark.py                    # about a minute
     python tests/benchmark.py --frames 10000     # also: does memory stay flat?
 
-The plain loop detects in every frame with ssd, runs a network of the original's size (VGG13, random weights:
-time does not depend on them) and draws. Ours reads, follows, recognises and draws the same clip. Then the labels
-and boxes of Live are held against our own loop that detects and recognises in every frame, and four faces
-against one. Close other programs first: the figures are medians of interleaved runs.
+The plain loop detects faces in every frame with ssd, runs a network of the original's size (VGG13 with random weights,
+which take the same time) and draws. Ours reads the same clip, tracks, classifies and draws. Then the labels and boxes of
+ExpressionTracker are compared with those of our own loop that detects and classifies in every frame, and the time for
+four faces with the time for one. Close other programs first: the figures are medians of interleaved runs.
 """
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "Model")]
+import helpers
+import video
+from Model.vgg13 import build_vgg13
 
-import onnx  # noqa: E402
-from vgg13 import build_vgg13  # noqa: E402
-
-import helpers  # noqa: E402
-import video  # noqa: E402
-
-CLIP = ROOT / "Media" / "sad_to_happy.mp4"
-PLAIN_FRAMES = 72     # the plain loop is slow: so many frames tell
+CLIP = helpers.ROOT / "Media" / "sad_to_happy.mp4"
+PLAIN_FRAMES = 72     # the plain loop is slow, and this many frames are enough to time it
 
 
 def plain_fps(network):
-    """Frames per second of the plain loop: read, flip, detect, recognise, draw."""
+    """Frames per second of the plain loop: read, flip, detect, classify, draw."""
     helpers.init_emotion(network)
     began = time.perf_counter()
     with video.Reader(CLIP) as clip:
@@ -43,38 +38,38 @@ def plain_fps(network):
     return number / (time.perf_counter() - began)
 
 
-def live_fps(**options):
-    """(frames per second of our loop: read, Live, draw; the faces of each frame)."""
+def tracker_fps(**options):
+    """(frames per second of our loop: read, ExpressionTracker, draw; the faces of each frame)."""
     helpers.init_emotion()
     answers, began = [], time.perf_counter()
-    with video.Reader(CLIP) as clip, video.Live(**options) as live:
+    with video.Reader(CLIP) as clip, video.ExpressionTracker(**options) as tracker:
         for seconds, frame in clip:
-            answers.append(live.update(frame, seconds))
+            answers.append(tracker.update(frame, seconds))
             helpers.draw(frame, answers[-1])
     return len(answers) / (time.perf_counter() - began), answers
 
 
 def agreement(answers, reference):
-    """(share of frames with the same labels, share of boxes whose IoU with the reference's is 0.7 or more)."""
+    """(fraction of frames with the same labels, fraction of boxes whose IoU with the reference's is 0.7 or more)."""
     same = [[f["label"] for f in a] == [f["label"] for f in b] for a, b in zip(answers, reference)]
     overlaps = [max((video.iou(f["box"], g["box"]) for g in a), default=0) for a, b in zip(answers, reference) for f in b]
     return float(np.mean(same)), float(np.mean(np.array(overlaps) >= 0.7))
 
 
-def four_against_one():
-    """Milliseconds per frame of Live with one face, and with four, in a picture of the same size."""
+def one_and_four_faces():
+    """Milliseconds per frame of ExpressionTracker with one face, and with four, in a picture of the same size."""
     with video.Reader(CLIP) as clip:
         frames = [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA) for _, frame in clip]
     blank = np.full_like(frames[0], 90)
     times = {1: [], 4: []}
     for _ in range(3):
         for count in times:
-            with video.Live() as live:
+            with video.ExpressionTracker() as tracker:
                 began = time.perf_counter()
                 for number, frame in enumerate(frames):
                     tiles = [frame] * count + [blank] * (4 - count)
                     picture = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
-                    faces = live.update(picture, number / 24)
+                    faces = tracker.update(picture, number / 24)
                 times[count].append((time.perf_counter() - began) / len(frames) * 1000)
             if len(faces) != count:
                 raise RuntimeError(f"{len(faces)} faces found where there are {count}: the comparison would be unfair")
@@ -82,7 +77,7 @@ def four_against_one():
 
 
 def memory_mb():
-    """Resident memory of this process in MB, or None where the system does not tell (it is read on Linux)."""
+    """Resident memory of this process in MB, or None where it is unknown (only Linux tells)."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None
@@ -90,13 +85,13 @@ def memory_mb():
 
 
 def memory_growth(frames):
-    """(MB after a tenth of the frames, MB after all of them), the clip over and over through Live and draw."""
+    """(MB after a tenth of the frames, MB after all): the clip again and again through ExpressionTracker and draw."""
     number, marks = 0, []
-    with video.Live() as live:
+    with video.ExpressionTracker() as tracker:
         while number < frames:
             with video.Reader(CLIP) as clip:
                 for seconds, frame in clip:
-                    helpers.draw(frame, live.update(frame, seconds))
+                    helpers.draw(frame, tracker.update(frame, seconds))
                     number += 1
                     if number in (frames // 10, frames):
                         marks.append(memory_mb())
@@ -106,42 +101,42 @@ def memory_growth(frames):
 
 
 def compare(network, runs=3):
-    """{what: figure} of everything but memory; `network` is a file of the original's architecture."""
+    """{name: figure} of everything but memory; `network` is a file with the original's architecture."""
     plain, ours = [], []
     for _ in range(runs):
         plain.append(plain_fps(network))
-        fps, answers = live_fps()
+        fps, answers = tracker_fps()
         ours.append(fps)
-    _, reference = live_fps(detect_every=1, recognise_every=1)
+    _, reference = tracker_fps(detect_every=0, classify_every=0)
     labels, boxes = agreement(answers, reference)
-    one, four = four_against_one()
-    return {"plain_fps": statistics.median(plain), "live_fps": statistics.median(ours),
+    one, four = one_and_four_faces()
+    return {"plain_fps": statistics.median(plain), "tracker_fps": statistics.median(ours),
             "times_faster": statistics.median(ours) / statistics.median(plain), "same_labels": labels,
             "boxes_iou_0.7": boxes, "one_face_ms": one, "four_faces_ms": four}
 
 
 def many_frames(text):
-    """For argparse: a number of frames after which memory says something."""
+    """For argparse: a number of frames that is large enough for memory to tell something."""
     if not text.isdecimal() or int(text) < 100:
         raise argparse.ArgumentTypeError(f"{text}: give a whole number of frames, 100 or more")
     return int(text)
 
 
 def in_mb(memory):
-    return "not known here" if memory is None else f"{memory:.0f} MB"
+    return "unknown here" if memory is None else f"{memory:.0f} MB"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--frames", type=many_frames, help="so many frames through Live, memory before and after")
-    parser.add_argument("--threads", type=int, default=2, help="OpenCV's threads")
+    parser.add_argument("--frames", type=many_frames, help="also run this many frames, and compare memory before and after")
+    parser.add_argument("--threads", type=int, default=2, help="number of OpenCV's threads")
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "vgg13.onnx"
         onnx.save(build_vgg13(), network)
         figures = compare(network)
-    print(f"plain loop {figures['plain_fps']:.1f} frames a second, ours {figures['live_fps']:.1f}: "
+    print(f"plain loop {figures['plain_fps']:.1f} frames per second, ours {figures['tracker_fps']:.1f}: "
           f"{figures['times_faster']:.1f} times as fast ({args.threads} threads, OpenCV {cv2.__version__})")
     print(f"same labels as our every-frame loop on {figures['same_labels']:.1%} of the frames, "
           f"boxes with IoU 0.7 or more: {figures['boxes_iou_0.7']:.1%}")

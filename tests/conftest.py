@@ -1,4 +1,4 @@
-"""Shared by the tests: the project's folder on the path, its pictures, and networks built for one purpose."""
+"""Shared by the tests: the project's pictures, and networks built for one purpose."""
 import io
 import shutil
 import sys
@@ -6,6 +6,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import cv2
+import helpers
 import numpy as np
 import onnx
 import pytest
@@ -13,13 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-sys.path[:0] = [str(ROOT), str(ROOT / "Model")]
-
-import cv2  # noqa: E402
 
 cv2.setNumThreads(1)     # the same answers, to the last digit, on any number of cores
-
-import helpers  # noqa: E402
 
 STILLS = ("grace_hopper", "astronaut", "obama", "clip_sad", "clip_doubtful", "clip_happy", "four_people")
 

@@ -1,22 +1,21 @@
-"""A new last layer: it scores as the old one where it should, learns, and is written whole or not at all."""
+"""Model/adapt.py: the new last layer scores as it should, learns, and is written completely or not at all."""
 import shutil
 
-import adapt
-import evaluate
-import ferplus
-import helpers
 import numpy as np
 import onnx
 import pytest
 from conftest import ROOT, run_main
-from vgg13 import build_vgg13
+
+import helpers
+from Model import adapt, evaluate, ferplus
+from Model.vgg13 import build_vgg13
 
 MODEL = ROOT / "Model" / "emotion-ferplus-small.onnx"
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory):
-    path = tmp_path_factory.mktemp("twin") / "vgg13.onnx"
+def vgg13(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg13") / "vgg13.onnx"
     onnx.save(build_vgg13(), path)
     return path
 
@@ -35,20 +34,20 @@ def some_faces(count):
     return np.random.default_rng(0).integers(0, 256, (count, 1, 64, 64)).astype(np.float32)
 
 
-@pytest.mark.parametrize("which", ["ours", "twin"])
-def test_features_times_weights_are_the_scores(which, twin):
-    model = MODEL if which == "ours" else twin
-    faces = some_faces(1 if which == "twin" else 5)
+@pytest.mark.parametrize("which", ["ours", "vgg13"])
+def test_features_times_weights_are_the_scores(which, vgg13):
+    model = MODEL if which == "ours" else vgg13
+    faces = some_faces(1 if which == "vgg13" else 5)
     weights, bias, _, _ = adapt.last_layer(model)
     scores = helpers.forward(helpers.load_network(model), faces)
-    assert np.allclose(adapt.features_of(model, faces) @ weights + bias, scores, atol=1e-3)
+    assert np.allclose(adapt.extract_features(model, faces) @ weights + bias, scores, atol=1e-3)
 
 
-@pytest.mark.parametrize("which", ["ours", "twin"])
-def test_another_last_layer_scores_as_it_says(which, twin, tmp_path):
-    model = MODEL if which == "ours" else twin
+@pytest.mark.parametrize("which", ["ours", "vgg13"])
+def test_a_replaced_last_layer_gives_its_own_scores(which, vgg13, tmp_path):
+    model = MODEL if which == "ours" else vgg13
     weights, bias, _, _ = adapt.last_layer(model)
-    adapt.write_last_layer(model, weights[:, ::-1], bias[::-1], tmp_path / "new.onnx")
+    adapt.replace_last_layer(model, weights[:, ::-1], bias[::-1], tmp_path / "new.onnx")
     before, after = (helpers.forward(helpers.load_network(path), some_faces(1)) for path in (model, tmp_path / "new.onnx"))
     assert np.allclose(after, before[:, ::-1], atol=1e-3)
     assert list(tmp_path.iterdir()) == [tmp_path / "new.onnx"]
@@ -56,33 +55,33 @@ def test_another_last_layer_scores_as_it_says(which, twin, tmp_path):
     assert adapt.last_layer(tmp_path / "new.onnx")[2] == adapt.last_layer(model)[2]     # and again
 
 
-def test_the_new_layer_learns_and_never_says_what_it_was_not_shown():
+def test_the_new_layer_learns_and_never_predicts_an_absent_expression():
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 1, (8, 20))
     labels = rng.choice([1, 3, 6], 300)
     features = centres[labels] + rng.normal(0, 0.3, (300, 20))
-    weights, bias = adapt.fit_last_layer(features[:200], labels[:200], strength=1)
-    guesses = (features[200:] @ weights + bias).argmax(1)
-    assert (guesses == labels[200:]).mean() > 0.95
+    weights, bias = adapt.fit_last_layer(features[:200], labels[:200], C=1)
+    predicted = (features[200:] @ weights + bias).argmax(1)
+    assert (predicted == labels[200:]).mean() > 0.95
     others = centres[[0, 2, 4, 5, 7]] @ weights + bias
     assert set(others.argmax(1)) <= {1, 3, 6}
 
 
 def test_two_expressions_are_enough_and_one_is_not():
     features = np.array([[0.0, 1], [0, 2], [5, 1], [5, 2]])
-    weights, bias = adapt.fit_last_layer(features, [2, 2, 4, 4], strength=10)
+    weights, bias = adapt.fit_last_layer(features, [2, 2, 4, 4], C=10)
     assert (features @ weights + bias).argmax(1).tolist() == [2, 2, 4, 4]
     with pytest.raises(ValueError, match="two expressions"):
         adapt.fit_last_layer(features, [2, 2, 2, 2])
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="NaN or infinity"):
         adapt.fit_last_layer(features * np.nan, [2, 2, 4, 4])
 
 
-def test_half_and_half_is_the_mean_of_the_scores():
+def test_interpolated_layers_give_interpolated_scores():
     rng = np.random.default_rng(1)
     first, second = [(rng.normal(size=(5, 8)), rng.normal(size=8)) for _ in range(2)]
     x = rng.normal(size=(3, 5))
-    weights, bias = adapt.blend(first, second, 0.25)
+    weights, bias = adapt.interpolate(first, second, alpha=0.25)
     assert np.allclose(x @ weights + bias, 0.75 * (x @ first[0] + first[1]) + 0.25 * (x @ second[0] + second[1]))
 
 
@@ -94,42 +93,42 @@ def test_own_pictures_help_a_bad_camera():
     learn = np.concatenate([np.flatnonzero(labels == label)[::2][:100] for label in range(8)])
     test = np.setdiff1d(np.arange(len(labels)), learn)
     old = adapt.last_layer(MODEL)[:2]
-    both = adapt.blend(old, adapt.fit_last_layer(features[learn], labels[learn]))
-    shares = [((features[test] @ w + b).argmax(1) == labels[test]).mean() for w, b in (old, both)]
-    assert shares[1] > shares[0] + 0.01
+    both = adapt.interpolate(old, adapt.fit_last_layer(features[learn], labels[learn]))
+    accuracies = [((features[test] @ w + b).argmax(1) == labels[test]).mean() for w, b in (old, both)]
+    assert accuracies[1] > accuracies[0] + 0.01
 
 
 # ------------------------------------------------------------------ folders
 
 def test_a_folder_of_pictures(pictures):
-    faces, labels, paths, left_out = adapt.load_pictures(pictures)
+    faces, labels, paths, left_out = adapt.load_labelled_faces(pictures)
     assert faces.shape == (4, 1, 64, 64) and faces.dtype == np.float32 and not left_out
     assert [helpers.EMOTIONS[label] for label in labels] == ["Happy"] * 3 + ["Sad"]
     assert paths[3].name == "clip_sad.jpg"
 
 
-def test_pictures_that_do_not_help_are_left_out_by_name(pictures, tmp_path):
+def test_pictures_that_can_not_be_used_are_left_out_by_name(pictures, tmp_path):
     folder = shutil.copytree(pictures, tmp_path / "own")
     (folder / "Happy" / "broken.jpg").write_bytes(b"no picture")
     helpers.cv2.imwrite(str(folder / "Happy" / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     (folder / "Happy" / "notes.heic").write_text("another format")
     (folder / ".hidden").mkdir()
-    faces, _, _, left_out = adapt.load_pictures(folder)
+    faces, _, _, left_out = adapt.load_labelled_faces(folder)
     assert len(faces) == 4
     assert {path.name: reason for path, reason in left_out.items()}["wall.png"] == "no face found"
     assert len(left_out) == 3 and "JPEG or PNG" in left_out[folder / "Happy" / "notes.heic"]
     with pytest.raises(ValueError, match="yolo"):
-        adapt.load_pictures(folder, detector="yolo")
+        adapt.load_labelled_faces(folder, detector="yolo")
 
 
 def test_folders_that_can_not_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match="subfolder per expression"):
-        adapt.load_pictures(tmp_path / "nowhere")
+        adapt.load_labelled_faces(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no face in"):
-        adapt.load_pictures(tmp_path)
+        adapt.load_labelled_faces(tmp_path)
     (tmp_path / "Joy").mkdir()
     with pytest.raises(ValueError, match=r"\['Joy'\].*Neutral, Happy"):
-        adapt.load_pictures(tmp_path)
+        adapt.load_labelled_faces(tmp_path)
 
 
 # ------------------------------------------------------------------ writing
@@ -139,17 +138,17 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
     copy = shutil.copy(MODEL, tmp_path / "mine.onnx")
     before = copy.read_bytes()
     with pytest.raises(ValueError, match="is the network itself"):
-        adapt.write_last_layer(copy, weights, bias, copy)
+        adapt.replace_last_layer(copy, weights, bias, copy)
     with pytest.raises(ValueError, match="has weights"):
-        adapt.write_last_layer(MODEL, weights[:5], bias, copy)
-    with pytest.raises(ValueError, match="no finite"):
-        adapt.write_last_layer(MODEL, weights * np.nan, bias, copy)
+        adapt.replace_last_layer(MODEL, weights[:5], bias, copy)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        adapt.replace_last_layer(MODEL, weights * np.nan, bias, copy)
     with pytest.raises(FileNotFoundError, match="make it first"):
-        adapt.write_last_layer(MODEL, weights, bias, tmp_path / "nowhere" / "x.onnx")
+        adapt.replace_last_layer(MODEL, weights, bias, tmp_path / "nowhere" / "x.onnx")
     with pytest.raises(ValueError, match="should end in .onnx"):
-        adapt.write_last_layer(MODEL, weights, bias, tmp_path / "notes.md")
+        adapt.replace_last_layer(MODEL, weights, bias, tmp_path / "notes.md")
     with pytest.raises(ValueError, match="is the network itself"):
-        adapt.write_last_layer(copy, weights, bias, MODEL)
+        adapt.replace_last_layer(copy, weights, bias, MODEL)
     (tmp_path / "page.onnx").write_text("<html>")
     with pytest.raises(ValueError, match="web page"):
         adapt.last_layer(tmp_path / "page.onnx")
@@ -160,23 +159,23 @@ def test_a_network_without_a_last_layer_is_refused(tmp_path):
     node = onnx.helper.make_node("Relu", ["a"], ["b"])
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:])), tmp_path / "relu.onnx")
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match="different network"):
         adapt.last_layer(tmp_path / "relu.onnx")
 
 
 def test_from_the_command_line(pictures, tmp_path):
     done = run_main(adapt.main, "--pictures", pictures, "--out", tmp_path / "my.onnx")
-    assert done.returncode == 0 and "from 4 faces" in done.stdout
+    assert done.returncode == 0 and "fitted to 4 faces" in done.stdout
     assert "never the label from now on: Neutral, Surprise, Anger" in done.stdout
-    faces, labels, _, _ = adapt.load_pictures(pictures)
+    faces, labels, _, _ = adapt.load_labelled_faces(pictures)
     assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
     failed = run_main(adapt.main, "--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
     assert failed.returncode == 2 and "no folder at" in failed.stderr and not (tmp_path / "other.onnx").exists()
 
 
-# ------------------------------------------------------------------ what is kept of the validation faces
+# ------------------------------------------------------------------ what is saved of the validation faces
 
-def test_the_kept_scores_are_those_of_the_shipped_network_and_its_report():
+def test_the_saved_scores_are_those_of_the_shipped_network_and_its_report():
     kept = np.load(ROOT / "Model" / "valid.npz")
     votes, scores, features = kept["votes"], kept["scores"].astype(float), kept["features"].astype(float)
     assert scores.shape == (6, len(votes), 8) and list(kept["views"]) == list(evaluate.VIEWS)
@@ -190,8 +189,8 @@ def test_the_kept_scores_are_those_of_the_shipped_network_and_its_report():
     assert abs(report["calibration"]["ece"] - stored["calibration"]["ece"]) < 0.002
 
 
-def test_moved_and_mirrored_views():
+def test_shifted_and_mirrored_views():
     face = np.zeros((1, 1, 64, 64), np.float32)
     face[0, 0, 10, 20] = 200
-    assert np.argwhere(evaluate.seen_from(face, 3, -2, False)[0, 0]).tolist() == [[8, 23]]
-    assert np.argwhere(evaluate.seen_from(face, 0, 0, True)[0, 0]).tolist() == [[10, 43]]
+    assert np.argwhere(evaluate.shifted_view(face, 3, -2, False)[0, 0]).tolist() == [[8, 23]]
+    assert np.argwhere(evaluate.shifted_view(face, 0, 0, True)[0, 0]).tolist() == [[10, 43]]

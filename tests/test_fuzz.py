@@ -63,7 +63,7 @@ def test_hostile_pictures(pictures):
         before = image.copy()
         detector = rng.choice(["ssd", "ssd", "ssd", "haar", "hog"])
         try:
-            faces = helpers.detect_emotions(image, str(detector))
+            faces = helpers.detect_emotions(image, detector=str(detector))
             drawn = helpers.draw(image, faces)
         except (TypeError, ValueError) as problem:
             assert str(problem).startswith(SENTENCES) or " pixels from " in str(problem), repr(problem)
@@ -89,7 +89,7 @@ def test_hostile_boxes(pictures):
         box = [numbers[i] for i in rng.integers(0, len(numbers), 4)]
         padding = float(rng.choice([0, 0.1, -0.25, 1, -0.3, 2]))
         try:
-            crop = helpers.crop_face(image, box, padding)
+            crop = helpers.crop_face(image, box, padding=padding)
         except ValueError as problem:
             assert str(problem).startswith(SENTENCES), repr(problem)
             continue

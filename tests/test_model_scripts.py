@@ -1,17 +1,16 @@
-"""Model/: the votes become the right labels, the two tables are joined row by row, the report counts right."""
+"""Model/: votes become the right labels, the two tables are joined row by row, the report counts correctly."""
 import csv
 import json
 import shutil
 import subprocess
 import sys
 
-import evaluate
-import ferplus
-import helpers
 import numpy as np
-import prepare
 import pytest
 from conftest import ROOT, run_main
+
+import helpers
+from Model import evaluate, ferplus, prepare
 
 
 def votes(**counts):
@@ -23,7 +22,7 @@ def votes(**counts):
 @pytest.mark.parametrize("row, label", [
     (votes(Happy=10), 1), (votes(Neutral=6, Sad=4), 0), (votes(Neutral=5, Sad=5), -1),
     (votes(Neutral=4, Sad=1, Anger=3, Disgust=2), -1),
-    (votes(Fear=3, Surprise=2, Sad=1, Anger=1, Happy=1, Neutral=1, Disgust=1), 6),     # lone votes fall
+    (votes(Fear=3, Surprise=2, Sad=1, Anger=1, Happy=1, Neutral=1, Disgust=1), 6),     # single votes are dropped
     (votes(Unknown=6, Happy=4), -1), (votes(NotAFace=10), -1), (votes(Happy=5, Unknown=5), -1),
     (votes(**dict.fromkeys(ferplus.EMOTIONS, 1)), -1), (votes(), -1)])
 def test_the_majority_rule(row, label):
@@ -45,11 +44,11 @@ def test_one_list_of_labels():
 # ------------------------------------------------------------------ prepare.py
 
 def tables(folder, change=lambda faces, votes: None):
-    """Ten faces of one grey each (20, 40, ...), rows 5 and 6 nameless, row 8 without a picture."""
+    """Ten uniformly grey faces (20, 40, ...), rows 5 and 6 without a name, row 8 without a picture."""
     faces = [{"emotion": 0, "pixels": " ".join([str(20 * (i + 1))] * 2304),
               "Usage": "Training" if i < 6 else "PublicTest" if i < 9 else "PrivateTest"} for i in range(10)]
-    rows = [{"Usage": face["Usage"], "Image name": f"fer{i:07}.png", **dict.fromkeys(prepare.VOTES, 0), "sadness": i}
-            for i, face in enumerate(faces)]
+    none = dict.fromkeys(prepare.CSV_VOTE_COLUMNS, 0)
+    rows = [{"Usage": face["Usage"], "Image name": f"fer{i:07}.png", **none, "sadness": i} for i, face in enumerate(faces)]
     rows[4]["Image name"] = rows[5]["Image name"] = ""
     faces[7]["pixels"] = ""
     change(faces, rows)
@@ -108,7 +107,7 @@ def test_swapped_and_missing_tables(tmp_path):
     assert "no table at" in run_prepare(tmp_path, "--fer2013", old, "--ferplus", "gone.csv").stderr
 
 
-def test_own_pictures_become_arrays(tmp_path):
+def test_your_own_pictures_become_arrays(tmp_path):
     for folder, expression, picture in (("mine", "Happy", "obama.jpg"), ("mine", "sad", "astronaut.jpg"),
                                         ("others", "Happy", "astronaut.jpg")):
         (tmp_path / folder / expression).mkdir(parents=True, exist_ok=True)
@@ -122,11 +121,11 @@ def test_own_pictures_become_arrays(tmp_path):
     done = run_prepare(tmp_path, "--pictures", mine, "--aside", others, "--arrays", arrays)
     assert done.returncode == 0 and "broken.jpg: " in done.stdout, done.stderr
     images, votes = ferplus.load_split(tmp_path / "out", "train")
-    assert len(images) == 6 and ferplus.majority_labels(votes[4:]).tolist() == [1, 3]     # four of FER+, then ours
+    assert len(images) == 6 and ferplus.majority_labels(votes[4:]).tolist() == [1, 3]     # four of FER+, then yours
     image = helpers.read_image(ROOT / "Media" / "obama.jpg")
-    seen = helpers.preprocess(helpers.crop_face(image, helpers.detect_faces(image)[0]["box"]))[0, 0]
+    expected = helpers.preprocess(helpers.crop_face(image, helpers.detect_faces(image)[0]["box"]))[0, 0]
     again = helpers.preprocess(images[4])[0, 0]
-    assert np.abs(again - seen).mean() < 8 < np.abs(again - helpers.preprocess(images[5])[0, 0]).mean()
+    assert np.abs(again - expected).mean() < 8 < np.abs(again - helpers.preprocess(images[5])[0, 0]).mean()
     assert ferplus.load_majority(tmp_path / "out", "valid")[1].tolist() == [1]
 
     assert run_prepare(tmp_path, "--pictures", mine, "--arrays", arrays).returncode == 0
@@ -137,7 +136,7 @@ def test_own_pictures_become_arrays(tmp_path):
     (["--pictures", "mine"], "--aside"), (["--fer2013", "a.csv"], "or --pictures"), ([], "or --pictures"),
     (["--pictures", "gone", "--aside", "gone"], "no folder at"),
     (["--pictures", "mine", "--arrays", "out"], "would be lost")])
-def test_own_pictures_that_can_not_be_used(options, words, tmp_path):
+def test_your_own_pictures_that_can_not_be_used(options, words, tmp_path):
     options = [option if option.startswith("--") else str(tmp_path / option) for option in options]
     done = run_main(prepare.main, *options, "--out", tmp_path / "out")
     assert done.returncode == 2 and words in done.stderr
@@ -156,21 +155,21 @@ def test_the_report_counts():
 
 
 def test_calibration_by_hand():
-    sure = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
-    probabilities = np.stack([sure, 1 - sure] + [np.zeros(6)] * 6, 1)
-    result = evaluate.calibration(np.array([0, 0, 0, 1, 0, 1]), probabilities)      # 3 of 4 right at 0.9, 1 of 2 at 0.6
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
+    probabilities = np.stack([confidence, 1 - confidence] + [np.zeros(6)] * 6, 1)
+    result = evaluate.calibration(np.array([0, 0, 0, 1, 0, 1]), probabilities)      # 3 of 4 correct at 0.9, 1 of 2 at 0.6
     assert [b["faces"] for b in result["bins"]] == [2, 4] and [b["right"] for b in result["bins"]] == [0.5, 0.75]
     assert result["ece"] == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
-    assert evaluate.calibration(np.array([0]), np.eye(8)[:1])["ece"] == 0           # sure and right
+    assert evaluate.calibration(np.array([0]), np.eye(8)[:1])["ece"] == 0           # confident and correct
 
 
 @pytest.mark.parametrize("kind, amount, box", [
     ("shift", 0.0, (10, 30, 20, 40)), ("shift", 0.25, (22, 42, 32, 52)), ("scale", 1.0, (10, 30, 20, 40)),
     ("scale", 0.5, (17, 27, 22, 32)), ("squash", 0.5, (10, 30, 22, 32)), ("squash", 1.0, (10, 30, 20, 40))])
-def test_changed_faces_have_their_parts_where_they_should(kind, amount, box):
+def test_transformed_faces_have_their_parts_where_they_should(kind, amount, box):
     face = np.zeros((48, 48), np.uint8)
     face[10:30, 20:40] = 255
-    rows, columns = np.nonzero(evaluate.changed(face, kind, amount) > 127)
+    rows, columns = np.nonzero(evaluate.transform(face, kind, amount) > 127)
     top, bottom, left, right = box
     found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
     expected = [top, min(bottom, 48), left, min(right, 48)]
@@ -178,7 +177,7 @@ def test_changed_faces_have_their_parts_where_they_should(kind, amount, box):
 
 
 def test_evaluate_runs_as_documented(tmp_path, network_saying):
-    """A network that always says Sad, on four faces of which two are sad by majority and one by nobody."""
+    """A network that always predicts Sad, on four faces: two have the majority label Sad, one Happy, and one none."""
     rows = [votes(Sad=9), votes(Sad=6, Happy=4), votes(Happy=10), votes(Sad=5, Happy=5)]
     np.savez(tmp_path / "ferplus_valid.npz", images=np.zeros((4, 48, 48), np.uint8), votes=np.array(rows, np.uint8),
              names=np.array(list("abcd")))
@@ -217,9 +216,9 @@ def random_split(folder, count):
         np.savez(folder / f"ferplus_{split}.npz", images=rng.integers(0, 256, (count, 48, 48)).astype(np.uint8), votes=rows)
 
 
-def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
+def test_training_resumes_from_the_checkpoint_and_exports(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    import train
+    from Model import train
     random_split(tmp_path, 256)
 
     def run(name, epochs=2):
@@ -228,12 +227,12 @@ def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
         train.main()
 
     run("whole")
-    saved = train.save_safely
-    with pytest.MonkeyPatch.context() as patch:      # stopped right after the first checkpoint
+    saved = train.save_atomically
+    with pytest.MonkeyPatch.context() as patch:      # interrupted right after the first checkpoint
         def stop_after(write, path):
             saved(write, path)
             raise KeyboardInterrupt
-        patch.setattr(train, "save_safely", stop_after)
+        patch.setattr(train, "save_atomically", stop_after)
         with pytest.raises(KeyboardInterrupt):
             run("halves")
     assert not (tmp_path / "halves.onnx").exists()
@@ -246,7 +245,7 @@ def test_training_goes_on_where_it_stopped_and_exports(tmp_path):
 
 def test_training_with_teachers_starts_from_another_run(tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    import train
+    from Model import train
     random_split(tmp_path, 128)
     common = ["train.py", "--data", str(tmp_path), "--epochs", "1"]
     sys.argv = [*common, "--run", str(tmp_path / "alone"), "--out", str(tmp_path / "alone.onnx")]
@@ -257,14 +256,14 @@ def test_training_with_teachers_starts_from_another_run(tmp_path):
     train.main()
     settings = torch.load(tmp_path / "taught" / "checkpoint.pt", weights_only=True)["settings"]
     assert len(settings["teachers"]) == 2 and settings["start"].endswith("checkpoint.pt")
-    targets = train.taught_targets(np.eye(8, dtype=np.float32)[[0, 1]], np.load(tmp_path / "ferplus_train.npz")["images"][:2],
-                                   [ROOT / "Model" / "emotion-ferplus-small.onnx"])
+    images = np.load(tmp_path / "ferplus_train.npz")["images"][:2]
+    targets = train.distil_targets(np.eye(8, dtype=np.float32)[[0, 1]], images, [helpers.MODEL_PATH])
     assert np.allclose(targets.sum(1), 1) and (targets[[0, 1], [0, 1]] >= 0.5).all() and targets.dtype == np.float32
 
 
-def test_the_temperature_is_found_again():
+def test_the_temperature_is_recovered():
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    import train
+    from Model import train
     rng = np.random.default_rng(0)
     scores = rng.normal(0, 2, (4000, 8))
     labels = np.array([rng.choice(8, p=row) for row in helpers.softmax(scores)])
@@ -274,7 +273,7 @@ def test_the_temperature_is_found_again():
 
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    import train
+    from Model import train
     net = train.ExpressionNet()
     (tmp_path / "kept.onnx").write_bytes(b"before")
     real = torch.onnx.export

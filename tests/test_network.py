@@ -18,12 +18,12 @@ LABELS = {"grace_hopper": ["Neutral"], "astronaut": ["Happy"], "obama": ["Happy"
 # ------------------------------------------------------------------ the shipped file
 
 def test_the_file_is_the_one_on_the_card():
-    data = helpers.MODEL.read_bytes()
+    data = helpers.MODEL_PATH.read_bytes()
     assert hashlib.sha256(data).hexdigest() in CARD and f"{len(data):,} bytes" in CARD
 
 
 def test_interface_names_and_shapes():
-    graph = onnx.load(helpers.MODEL).graph
+    graph = onnx.load(helpers.MODEL_PATH).graph
     (inputs,), (output,) = graph.input, graph.output
     dims = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (inputs, output)]
     assert (inputs.name, output.name, *dims) == ("Input3", "Plus692_Output_0", ["N", 1, 64, 64], ["N", 8])
@@ -57,12 +57,12 @@ def test_the_figures_on_the_card_are_those_of_the_evaluation():
 # ------------------------------------------------------------------ loading
 
 def test_a_network_that_is_none(tmp_path):
-    whole = helpers.MODEL.read_bytes()
+    whole = helpers.MODEL_PATH.read_bytes()
     for name, data, words in [
             ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 35040571\n", "Git LFS pointer"),
             ("page.onnx", b"\n <!DOCTYPE html><html>", "web page"), ("empty.onnx", b"", "empty file"),
-            ("half.onnx", whole[:len(whole) // 2], "no whole ONNX file"), ("short.onnx", whole[:-1], "no whole ONNX file"),
-            ("zeros.onnx", bytes(1000), "ONNX file|another network")]:
+            ("half.onnx", whole[:len(whole) // 2], "not a complete ONNX file"), ("short.onnx", whole[:-1], "not a complete ONNX file"),
+            ("zeros.onnx", bytes(1000), "ONNX file|different network")]:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=words):
             helpers.init_emotion(tmp_path / name)
@@ -190,7 +190,7 @@ def test_the_data_are_plain_and_survive_json(pictures):
     helpers.init_emotion()
     faces = helpers.detect_emotions(pictures["four_people"])
     assert json.loads(json.dumps(faces)) == faces
-    assert set(faces[0]) == {"box", "confidence", "label", "emotions"}
+    assert set(faces[0]) == {"box", "confidence", "label", "probability", "emotions"}
 
 
 def test_two_different_faces_get_different_numbers(pictures):
@@ -264,7 +264,7 @@ def test_what_draw_refuses(faces):
     {"box": None}, {"box": [1, 2, 3]}, {"box": [np.nan, 1, 2, 3]}, {"box": [1, 2, 3, np.inf]}, {"box": "1234 "},
     {"box": [1, 2, 3, 4], "label": "Sad"}, {"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Happy": 1.0}}])
 def test_faces_that_draw_cannot_read(face):
-    with pytest.raises(ValueError, match="draw can't read the face"):
+    with pytest.raises(ValueError, match="draw wants a list of faces, but can't read"):
         helpers.draw(np.zeros((9, 9, 3), np.uint8), [face])
 
 

@@ -45,7 +45,7 @@ def test_any_folder_name(folder, tmp_path):
     copy.write_bytes(HOPPER.read_bytes())
     assert np.array_equal(helpers.read_image(copy), helpers.read_image(HOPPER))
     model = tmp_path / folder / "network é.onnx"
-    model.write_bytes(helpers.MODEL.read_bytes())
+    model.write_bytes(helpers.MODEL_PATH.read_bytes())
     helpers.load_network(model)
 
 
@@ -77,10 +77,10 @@ def test_what_is_no_path(path, error, words):
 def test_empty_text_and_cut_files_each_have_their_sentence(tmp_path):
     whole = HOPPER.read_bytes()
     png = cv2.imencode(".png", helpers.read_image(HOPPER))[1].tobytes()
-    for name, data, words in [("empty.jpg", b"", "empty file"), ("text.jpg", b"hello, I am text", "no picture"),
-                              ("cut.jpg", whole[:len(whole) // 2], "can't be read whole"),
-                              ("cut.png", png[:len(png) // 2], "can't be read whole"),
-                              ("page.png", b"<!DOCTYPE html><p>404", "no picture")]:
+    for name, data, words in [("empty.jpg", b"", "empty file"), ("text.jpg", b"hello, I am text", "not a picture"),
+                              ("cut.jpg", whole[:len(whole) // 2], "can't be read completely"),
+                              ("cut.png", png[:len(png) // 2], "can't be read completely"),
+                              ("page.png", b"<!DOCTYPE html><p>404", "not a picture")]:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=words):
             helpers.read_image(tmp_path / name)

@@ -1,4 +1,5 @@
-"""The Python half of the webcam widget, without a browser: messages go straight to its handler."""
+"""Python's halves of the webcam widget and the upload field, without a browser: messages go straight to their handlers."""
+import io
 import json
 import threading
 import time
@@ -6,11 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import helpers
 import numpy as np
 import pytest
-import webcam
 from conftest import ROOT
+from PIL import Image
+
+import helpers
+import webcam
+from webcam import widget
 
 JPEG = (ROOT / "Media" / "clip_happy.jpg").read_bytes()
 FACE = {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}, "confidence": 0.9}
@@ -18,7 +22,7 @@ LIMIT = 30        # seconds for an answer; the machine may be slow
 
 
 class Cam(webcam.Webcam):
-    """Notes what it would send to the browser."""
+    """Records what it would send to the browser."""
 
     def __init__(self, *values, **options):
         self.answers, self.arrived = [], threading.Condition()
@@ -42,20 +46,20 @@ class Cam(webcam.Webcam):
 
 @pytest.fixture
 def cam():
-    """A widget whose recognise gives one face; closed at the end."""
+    """A widget whose predict returns one face; closed at the end."""
     cam = Cam(lambda frame, seconds: [FACE])
     yield cam
     cam.close()
 
 
-def test_a_picture_is_recognised_answered_and_kept(cam):
-    cam.picture(7, delay=31, rate=14.5)
+def test_a_picture_is_processed_answered_and_kept(cam):
+    cam.picture(7, latency=0.031, fps=14.5)
     assert cam.wait() == [{"kind": "answer", "number": 7, "faces": [
         {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}}]}]
-    assert (cam.frames, cam.faces, cam.delay, cam.rate) == (1, [FACE], 31.0, 14.5) and type(cam.delay) is float
+    assert (cam.frame_count, cam.faces, cam.latency, cam.fps) == (1, [FACE], 0.031, 14.5) and type(cam.latency) is float
     frame, faces = cam.latest()
     assert faces == [FACE] and np.array_equal(frame, helpers.read_image(ROOT / "Media" / "clip_happy.jpg"))
-    frame[:], faces[:] = 0, []                            # the reader's copies
+    frame[:], faces[:] = 0, []                            # the caller has copies
     assert cam.latest()[0].any() and cam.latest()[1] == [FACE]
 
 
@@ -74,7 +78,7 @@ def test_the_default_without_a_network_says_what_to_call():
     cam.close()
 
 
-def test_recognise_gets_bgr_pixels_and_a_clock_that_goes_forward():
+def test_predict_gets_bgr_pixels_and_a_monotonic_clock():
     got = []
     cam = Cam(lambda frame, seconds: got.append((frame, seconds)) or [])
     for count in (1, 2, 3):
@@ -87,21 +91,21 @@ def test_recognise_gets_bgr_pixels_and_a_clock_that_goes_forward():
 
 
 @pytest.mark.parametrize("buffers", [(), (b"",), (b"no picture at all",), (JPEG[:100],), (memoryview(b"\0" * 5000),)])
-def test_bytes_that_are_no_picture_are_answered(cam, buffers):
+def test_bytes_that_are_not_a_picture_are_answered(cam, buffers):
     cam.picture(3, buffers)
     (answer,) = cam.wait()
-    assert answer["number"] == 3 and "that are no picture" in answer["error"]
-    assert cam.frames == 0
+    assert answer["number"] == 3 and "that are not a picture" in answer["error"]
+    assert cam.frame_count == 0
     cam.picture(4)                                        # and it goes on
     assert cam.wait(2)[1]["faces"]
 
 
 @pytest.mark.parametrize("problem", [ValueError("too dark"), cv2.error("inside OpenCV"), KeyError("x"),
                                      SystemExit("leave")])
-def test_an_error_in_recognise_is_answered(problem):
-    def recognise(frame, seconds):
+def test_an_error_in_predict_is_answered(problem):
+    def predict(frame, seconds):
         raise problem
-    cam = Cam(recognise)
+    cam = Cam(predict)
     cam.picture(5)
     (answer,) = cam.wait()
     assert answer["number"] == 5 and str(problem) in answer["error"] and "faces" not in answer
@@ -114,20 +118,20 @@ def test_an_error_in_recognise_is_answered(problem):
     None, "Happy", 5, [None], [{}], [{"box": [1, 2, 3]}], [{"box": None}], [{"box": [1, 2, 3, float("nan")]}],
     [{"box": [1, 2, 3, 4], "label": "Sad"}], [{"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Sad": "much"}}],
     [{"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Sad": float("nan")}}]], ids=repr)
-def test_what_is_no_list_of_faces_is_answered_with_what_is_wanted(faces):
+def test_what_is_not_a_list_of_faces_is_answered_with_what_is_wanted(faces):
     cam = Cam(lambda frame, seconds: faces)
     cam.picture()
-    assert "recognise" in cam.wait()[0]["error"]
+    assert "predict must return a list of faces" in cam.wait()[0]["error"]
     cam.close()
 
 
 def test_numpy_numbers_become_plain_ones():
     face = {"box": np.array([1, 2, 3, 4]), "label": np.str_("Sad"), "emotions": {"Sad": np.float32(0.5)},
             "confidence": np.float32(0.9)}
-    (plain,) = webcam.plain_faces((face,))
+    (plain,) = widget.plain_faces((face,))
     assert [type(v) for v in plain["box"]] == [int] * 4 and type(plain["label"]) is str
     assert type(plain["emotions"]["Sad"]) is float
-    assert webcam.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
+    assert widget.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
     json.dumps(plain)
 
 
@@ -145,18 +149,18 @@ def test_latest_before_any_picture_never_waits(cam):
     cam.error = "The browser finds no camera."
     with pytest.raises(RuntimeError, match="the widget says: The browser finds no camera"):
         cam.latest()
-    assert cam.delay is None and cam.rate is None
+    assert cam.latency is None and cam.fps is None
 
 
 def test_pictures_that_pile_up_are_dropped_to_the_newest():
-    """200 at once: the one that is looked at, then the newest; each gets an answer, the others an empty one."""
+    """200 at once: only the first, which is being processed, and the newest are processed; the others are answered empty."""
     looked, go_on = [], threading.Event()
 
-    def recognise(frame, seconds):
+    def predict(frame, seconds):
         looked.append(seconds)
         assert go_on.wait(LIMIT)
         return [FACE]
-    cam = Cam(recognise)
+    cam = Cam(predict)
     cam.picture(0)
     while not looked:
         time.sleep(0.01)
@@ -170,17 +174,17 @@ def test_pictures_that_pile_up_are_dropped_to_the_newest():
     cam.close()
 
 
-def test_recognise_never_runs_twice_at_once():
-    """Messages come in several threads."""
+def test_predict_never_runs_twice_at_once():
+    """Messages arrive in several threads."""
     inside, most = [], []
 
-    def recognise(frame, seconds):
+    def predict(frame, seconds):
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.002)
         inside.pop()
         return []
-    cam = Cam(recognise)
+    cam = Cam(predict)
     threads = [threading.Thread(target=lambda: [cam.picture(n) for n in range(20)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -192,7 +196,7 @@ def test_recognise_never_runs_twice_at_once():
 
 
 def test_the_worker_thread_ends_and_starts_again(cam, monkeypatch):
-    monkeypatch.setattr(webcam, "IDLE", 0.05)
+    monkeypatch.setattr(widget, "IDLE_TIMEOUT", 0.05)
     cam.picture()
     cam.wait()
     worker = cam._worker
@@ -219,12 +223,12 @@ def test_nothing_of_a_picture_is_in_the_state_that_notebooks_save(cam):
     before = cam.get_state()
     cam.picture()
     cam.wait()
-    assert cam.get_state() == before and "faces" not in before and "frames" not in before
+    assert cam.get_state() == before and "faces" not in before and "frame_count" not in before
     assert all(not isinstance(value, (bytes, memoryview, np.ndarray)) for value in before.values())
     assert before["state"] == "off" and before["error"] == ""
 
 
-def test_the_text_is_short_and_steady(cam):
+def test_the_repr_is_short_and_always_the_same(cam):
     other = webcam.Webcam()
     assert repr(cam) == repr(other) == str(cam) and len(repr(cam)) < 100 and "0x" not in repr(cam)
     assert cam._repr_mimebundle_()[0]["text/plain"] == repr(cam)
@@ -242,7 +246,7 @@ def test_display_gives_a_note_and_the_widget(cam, monkeypatch):
         cam._ipython_display_()
 
 
-def test_readers_and_recognise_have_lists_of_their_own():
+def test_callers_and_predict_have_lists_of_their_own():
     mine = [json.loads(json.dumps(FACE))]
     cam = Cam(lambda frame, seconds: mine)
     cam.picture()
@@ -257,32 +261,32 @@ def test_readers_and_recognise_have_lists_of_their_own():
 def test_off_forgets_the_picture_and_its_numbers(cam):
     for state in ("starting", "on"):                      # what the browser reports
         cam.state = state
-    cam.picture(delay=31, rate=14.5)
+    cam.picture(latency=0.031, fps=14.5)
     cam.wait()
-    assert cam.latest() and cam.faces and cam.delay
+    assert cam.latest() and cam.faces and cam.latency
     cam.state = "off"
-    assert (cam.faces, cam.delay, cam.rate) == ([], None, None)
+    assert (cam.faces, cam.latency, cam.fps) == ([], None, None)
     with pytest.raises(RuntimeError, match="no picture yet"):
         cam.latest()
 
 
 @pytest.mark.parametrize("end", [lambda cam: cam.close(), lambda cam: setattr(cam, "state", "off")],
                          ids=["close", "off"])
-def test_a_picture_that_is_looked_at_when_the_camera_goes_off_is_not_kept(end):
+def test_a_picture_in_progress_when_the_camera_goes_off_is_not_kept(end):
     inside, go_on = threading.Event(), threading.Event()
 
-    def recognise(frame, seconds):
+    def predict(frame, seconds):
         inside.set()
         assert go_on.wait(LIMIT)
         return [FACE]
-    cam = Cam(recognise)
+    cam = Cam(predict)
     cam.state = "on"
-    cam.picture(1, delay=31, rate=14.5)
+    cam.picture(1, latency=0.031, fps=14.5)
     assert inside.wait(LIMIT)
     end(cam)
     go_on.set()
     assert "faces" in cam.wait()[-1]
-    assert (cam.faces, cam.frames, cam.delay, cam._latest) == ([], 0, None, None)
+    assert (cam.faces, cam.frame_count, cam.latency, cam._latest) == ([], 0, None, None)
     cam.close()
 
 
@@ -294,13 +298,13 @@ def test_sizes_set_later_are_checked_too(cam):
     assert (cam.width, cam.height, cam.quality) == (320, 360, 0.5)
 
 
-def test_an_observer_that_raises_is_no_error_of_recognise(cam, capfd):
+def test_an_observer_that_raises_is_not_an_error_of_predict(cam, capfd):
     def observer(change):
         raise ZeroDivisionError("mine")
     cam.observe(observer, "faces")
     cam.picture(1)
     assert "error" not in cam.wait()[0]
-    assert cam.frames == 1 and cam.latest()[1] == [FACE] and "ZeroDivisionError: mine" in capfd.readouterr().err
+    assert cam.frame_count == 1 and cam.latest()[1] == [FACE] and "ZeroDivisionError: mine" in capfd.readouterr().err
 
 
 def test_stop_tells_the_browser_and_close_forgets(cam):
@@ -312,14 +316,14 @@ def test_stop_tells_the_browser_and_close_forgets(cam):
     cam.close()
     with pytest.raises(RuntimeError, match="no picture yet"):
         cam.latest()
-    cam.picture(9)                                        # one that was still under way
+    cam.picture(9)                                        # one that was still in flight
     cam.wait(3)
     with pytest.raises(RuntimeError, match="no picture yet"):
         cam.latest()
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"recognise": 5}, TypeError, "function of"), ({"width": "640"}, TypeError, "whole pixels"),
+    ({"predict": 5}, TypeError, "function of"), ({"width": "640"}, TypeError, "whole pixels"),
     ({"width": 640.0}, TypeError, "whole pixels"), ({"height": True}, TypeError, "whole pixels"),
     ({"height": 0}, ValueError, "16 to 4096"), ({"width": 10**6}, ValueError, "16 to 4096"),
     ({"quality": 0}, ValueError, "up to 1"), ({"quality": 80}, ValueError, "up to 1"),
@@ -335,10 +339,12 @@ def test_numpy_sizes_are_fine():
     cam.close()
 
 
-def test_the_script_says_what_python_does():
-    script = Path(webcam.__file__).with_name("webcam.js").read_text(encoding="utf-8")
-    assert f"const UNCERTAIN = {helpers.UNCERTAIN};" in script
-    assert script.isascii() and "import " not in script and "https://" not in script       # needs no network
+def test_the_scripts_agree_with_python_and_need_no_network():
+    folder = Path(webcam.__file__).parent
+    scripts = [(folder / name).read_text(encoding="utf-8") for name in ("widget.js", "upload.js")]
+    assert f"const LABEL_THRESHOLD = {helpers.LABEL_THRESHOLD};" in scripts[0]
+    for script in scripts:
+        assert script.isascii() and "import " not in script and "https://" not in script
 
 
 def test_the_server_setting_is_harmless(capsys, monkeypatch):
@@ -362,3 +368,50 @@ def test_the_server_setting_is_harmless(capsys, monkeypatch):
     monkeypatch.delattr(websocket, "KernelWebsocketHandler")
     exec(code, dict(names))
     assert "usual speed" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the upload field (in a browser: test_webcam_browser.py)
+
+def give(box, name, content, chunk=100_000):
+    """Send a file in chunks, as the page does."""
+    for offset in range(0, max(len(content), 1), chunk):
+        message = {"name": name, "offset": offset, "size": len(content)}
+        box.children[0]._handle_custom_msg(message, [memoryview(content[offset:offset + chunk])])
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("empty.jpg", b"", "empty.jpg is an empty file"), ("letter.jpg", b"Dear all", "letter.jpg is not a picture"),
+    ("cut.jpg", (ROOT / "Media" / "obama.jpg").read_bytes()[:5000], "cut.jpg can't be read completely")])
+def test_an_uploaded_file_that_is_not_a_picture_is_named(name, content, words, capsys):
+    helpers.init_emotion()
+    give(webcam.upload_image(), name, content)
+    said = capsys.readouterr().out.replace("\x1b[2K\r", "")      # how a terminal clears an output
+    assert said.startswith(words) and "/" not in said.split("(")[0]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_dropped_picture_is_shown_upright_and_labelled(orientation, monkeypatch):
+    """6: the camera was held sideways, and the picture is stored like that."""
+    helpers.init_emotion()
+    shown = []
+    monkeypatch.setattr(helpers, "show", shown.append)
+    picture = Image.open(ROOT / "Media" / "obama.jpg")
+    exif, file = picture.getexif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = picture.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else picture
+    stored.save(file, "PNG", exif=exif)
+    box = webcam.upload_image()
+    give(box, "torn.png", file.getvalue()[:300_000], chunk=400_000)         # a new picture drops an unfinished one
+    give(box, "o.png", file.getvalue())
+    expected = helpers.emotion(cv2.cvtColor(np.array(picture), cv2.COLOR_RGB2BGR), returndata=True)
+    assert len(shown) == 1 and np.array_equal(shown[0], expected)
+    assert not [name for name, value in box.children[0].get_state().items() if isinstance(value, (bytes, memoryview))]
+
+
+def test_an_upload_field_passes_on_name_and_bytes():
+    received = []
+    field = webcam.UploadField(lambda name, content: received.append((name, content)))
+    for offset, piece in ((0, b"abc"), (3, b"d")):
+        field._handle_custom_msg({"name": "a.png", "offset": offset, "size": 4}, [memoryview(piece)])
+    assert received == [("a.png", b"abcd")]
+    field.close()

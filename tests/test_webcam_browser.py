@@ -1,7 +1,7 @@
 """The webcam widget in a real Chromium with a fake camera: first on a plain page, then in JupyterLab.
 
-The fake camera plays Media/sad_to_happy.mp4 again and again. "Live tracks" are what keeps a camera's lamp on;
-each page counts them by noting every stream that the browser hands out.
+The fake camera plays Media/sad_to_happy.mp4 in a loop. A camera's light stays on as long as a "live track" uses it;
+each page counts these by recording every stream that the browser provides.
 """
 import ast
 import base64
@@ -19,17 +19,18 @@ import cv2
 import nbformat
 import numpy as np
 import pytest
-import video
 from conftest import CHROMIUM, ROOT
 from nbformat.sign import NotebookNotary
+
+import video
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 if CHROMIUM is None:
     pytest.skip("no Chromium or Chrome here: install one to test the webcam widget", allow_module_level=True)
 
-LIMIT = 30        # seconds for one condition to come true; the machine may be slow, so it is generous
+LIMIT = 30        # seconds for one condition to become true; generous, because the machine may be slow
 
-# Runs before any page's own scripts: notes every track, and lets a test choose what getUserMedia does.
+# Runs before the page's own scripts: records every track, and lets a test choose what getUserMedia does.
 COUNT_TRACKS = """
 window.tracks = []; window.asked = 0;
 if (navigator.mediaDevices) {
@@ -44,12 +45,12 @@ if (navigator.mediaDevices) {
 window.live = () => window.tracks.filter(track => track.readyState === "live").length;
 """
 
-# A page with the widget and a stand-in for the kernel, which answers at once, or as window.kernel says.
+# A page with the widget and a stand-in for the kernel, which answers at once, or with what window.kernel returns.
 PLAIN_PAGE = """<!doctype html><div id="first"></div><div id="second"></div><script type="module">
-import factory from "./webcam.js";
+import factory from "./widget.js";
 const face = { box: [100, 50, 120, 140], label: "Happy", emotions: { Happy: 0.4, Sad: 0.35, Neutral: 0.25 } };
-const traits = { width: 640, height: 360, quality: 0.8, patience: 60, start_limit: 60, hidden_limit: 60,
-                 state: "off", error: "" };
+const traits = { width: 640, height: 360, quality: 0.8, answer_timeout: 60, start_timeout: 60,
+                 hidden_timeout: 60, state: "off", error: "" };
 const listeners = [];
 window.kernel = message => ({ kind: "answer", number: message.number, faces: [face] });
 window.messages = [];
@@ -72,13 +73,13 @@ window.ready = true;
 
 
 def until(condition, what):
-    """Ask until the answer is true, and return it; fails after LIMIT seconds."""
+    """Call `condition` until what it returns is true, and return that; fail after LIMIT seconds."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         if answer := condition():
             return answer
         time.sleep(0.05)
-    pytest.fail(f"not within {LIMIT} s: {what}")
+    pytest.fail(f"this did not happen within {LIMIT} s: {what}")
 
 
 def true(page, expression):
@@ -87,7 +88,7 @@ def true(page, expression):
 
 
 def do(page, statements):
-    """Run JavaScript statements. In braces, since Playwright would call a function that comes out of an expression."""
+    """Run JavaScript statements. The braces keep Playwright from calling a function that an expression returns."""
     page.evaluate(f"() => {{ {statements} }}")
 
 
@@ -99,7 +100,7 @@ def press(page, name):
 
 @pytest.fixture(scope="module")
 def camera_file(tmp_path_factory):
-    """The clip as one JPEG after another, which Chromium takes for a camera."""
+    """The clip as a sequence of JPEGs, which Chromium can use as a camera."""
     path = tmp_path_factory.mktemp("camera") / "clip.mjpeg"
     clip = cv2.VideoCapture(str(ROOT / "Media" / "sad_to_happy.mp4"))
     with open(path, "wb") as file:
@@ -110,7 +111,7 @@ def camera_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A function: flags to a running browser; all are closed at the end."""
+    """A function that starts a browser with the given flags; all are closed at the end."""
     with playwright_api.sync_playwright() as playwright:
         running = []
 
@@ -131,11 +132,11 @@ def browser(chromium, camera_file):
 # ---------------------------------------------------------------- on a plain page
 
 def open_plain(browser, address="http://localhost/page.html", headers=None):
-    """A page with the widget; nothing is fetched from any network, the test answers all requests."""
+    """Open a page with the widget. Nothing comes from a network: the test answers all requests."""
     page = browser.new_page()
     page.set_default_timeout(LIMIT * 1000)
     page.add_init_script(COUNT_TRACKS)
-    script = (ROOT / "webcam.js").read_text(encoding="utf-8")
+    script = (ROOT / "webcam" / "widget.js").read_text(encoding="utf-8")
     page.route("**/*", lambda route: route.fulfill(content_type="text/html", body=PLAIN_PAGE, headers=headers)
                if route.request.url.endswith("page.html")
                else route.fulfill(content_type="text/javascript", body=script))
@@ -152,7 +153,7 @@ def plain(browser):
 
 
 def failed(page):
-    """The sentence of a widget whose camera is off and that offers to try again."""
+    """Check that the camera is off and the widget offers Retry; return the widget's sentence."""
     page.locator(".webcam-error").wait_for()
     true(page, "window.live() === 0 && model.get('state') === 'off'")
     assert page.locator(".webcam-button").inner_text() == "Retry"
@@ -169,7 +170,7 @@ def start(page):
 
 def test_nothing_happens_before_start_and_the_page_says_what_will(plain):
     sentence = plain.locator(".webcam-text").inner_text()
-    assert "camera of this browser" in sentence and "Python kernel" in sentence and "Nothing is stored" in sentence
+    assert "this browser's camera" in sentence and "Python kernel" in sentence and "Nothing is stored" in sentence
     assert plain.evaluate("window.asked") == 0 and plain.evaluate("window.messages.length") == 0
     assert plain.locator(".webcam-on").is_hidden()
 
@@ -179,8 +180,8 @@ def test_start_shows_camera_faces_bars_and_speed(plain):
     assert plain.locator(".webcam-on").inner_text() == "camera on"
     plain.locator(".webcam-label", has_text="Happy? 40%").wait_for()
     assert plain.locator(".webcam-emotion").all_inner_texts() == ["Happy\n40%", "Sad\n35%", "Neutral\n25%"]
-    plain.locator(".webcam-numbers", has_text=re.compile(r"\d answers/s, delay \d+ ms")).wait_for()
-    true(plain, "window.messages.some(m => m.delay > 0 && m.rate > 0)")
+    plain.locator(".webcam-stats", has_text=re.compile(r"\d fps, latency \d+ ms")).wait_for()
+    true(plain, "window.messages.some(m => m.latency > 0 && m.latency < 60 && m.fps > 0)")
     assert plain.evaluate("document.querySelector('canvas').width") == 640
     # Mirrored: the box at 100..220 of 640 is drawn at 420..540. The middle of its left edge is yellow.
     assert plain.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(420, 120, 1, 1).data]"
@@ -197,10 +198,10 @@ def test_start_stop_start(plain):
     assert plain.evaluate("window.asked") == 2
 
 
-def test_one_picture_under_way(plain):
+def test_one_picture_in_flight(plain):
     do(plain, "window.kernel = () => null")
     start(plain)
-    true(plain, "performance.now() - (window.t ??= performance.now()) > 1000")     # some 30 pictures of the camera
+    true(plain, "performance.now() - (window.t ??= performance.now()) > 1000")     # about 30 frames of the camera
     frames = [m for m in plain.evaluate("window.messages") if m["kind"] == "frame"]
     assert len(frames) == 1 and 1000 < frames[0]["bytes"] < 200_000
     plain.evaluate("number => window.tell({ kind: 'answer', number: number + 1, faces: [] })", frames[0]["number"])
@@ -214,8 +215,8 @@ def test_one_picture_under_way(plain):
 
 
 @pytest.mark.parametrize("pays", [True, False])
-def test_ticks_stay_when_they_make_the_answers_quicker(plain, pays):
-    """A stand-in kernel that answers late, and at once on a tick; or soon, and late as soon as ticks come."""
+def test_ticks_stay_if_they_make_the_answers_faster(plain, pays):
+    """The stand-in kernel answers late, but at once after a tick; or it answers soon, but late once ticks arrive."""
     do(plain, """window.answer = window.kernel; window.count = window.ticks = 0;
         window.kernel = m => { window.waiting = window.answer(m); window.count += 1;
                                setTimeout(() => window.tell(window.waiting), PAYS || window.ticks ? 160 : 40); };
@@ -234,7 +235,7 @@ def test_ticks_stay_when_they_make_the_answers_quicker(plain, pays):
 @pytest.mark.parametrize("how, sentence", [
     ("press", "Start turns on"), ("window.tell({ kind: 'stop' })", "Start turns on"),
     ("window.destroy()", "Start turns on"), ("window.closeFirst()", ""),
-    ("window.tracks[0].dispatchEvent(new Event('ended'))", "went away")])
+    ("window.tracks[0].dispatchEvent(new Event('ended'))", "unplugged or blocked")])
 def test_ways_to_stop(plain, how, sentence):
     start(plain)
     press(plain, "Stop") if how == "press" else do(plain, how)
@@ -256,7 +257,7 @@ def test_two_displays_share_one_camera_and_the_last_one_ends_it(plain):
 
 
 def test_a_silent_kernel_stops_the_camera_and_retry_works(plain):
-    do(plain, "model.set('patience', 1); window.answer = window.kernel; window.kernel = () => null")
+    do(plain, "model.set('answer_timeout', 1); window.answer = window.kernel; window.kernel = () => null")
     press(plain, "Start")
     sentence = failed(plain)
     assert "No answer from the kernel for 1 seconds" in sentence and "restart" in sentence
@@ -271,10 +272,10 @@ def test_a_message_that_can_not_be_sent_stops_the_camera(plain):
     assert "could not be sent to the kernel (closed)" in failed(plain)
 
 
-def test_a_page_long_out_of_sight_stops_the_camera(plain):
+def test_a_page_that_is_hidden_for_long_stops_the_camera(plain):
     hide = """value => { Object.defineProperty(document, 'hidden', { value, configurable: true });
                          document.dispatchEvent(new Event('visibilitychange')); }"""
-    plain.evaluate("model.set('hidden_limit', 1)")
+    plain.evaluate("model.set('hidden_timeout', 1)")
     start(plain)
     plain.evaluate(hide, True)
     plain.evaluate(hide, False)                                                    # back in time: stays on
@@ -282,7 +283,7 @@ def test_a_page_long_out_of_sight_stops_the_camera(plain):
     assert plain.evaluate("window.live()") == 1
     plain.evaluate(hide, True)
     true(plain, "window.live() === 0 && model.get('state') === 'off'")
-    assert "out of sight for 1 seconds" in plain.locator(".webcam-text").inner_text()
+    assert "hidden for 1 seconds" in plain.locator(".webcam-text").inner_text()
     assert plain.evaluate("model.get('error')") == ""
 
 
@@ -307,7 +308,7 @@ def test_an_error_after_the_camera_was_given_leaves_no_live_track(plain):
 
 
 def test_a_browser_that_never_answers_and_a_camera_that_comes_too_late(plain):
-    do(plain, """model.set('start_limit', 0.5);
+    do(plain, """model.set('start_timeout', 0.5);
         window.fakeCamera = (wish, real) => new Promise(give => {
             window.late = async () => give(await real(wish)); });""")
     press(plain, "Start")
@@ -321,7 +322,7 @@ def test_a_browser_that_never_answers_and_a_camera_that_comes_too_late(plain):
     assert plain.evaluate("model.get('state')") == "off"
     press(plain, "Start")                                                          # the first one never comes
     press(plain, "Stop")
-    do(plain, "window.fakeCamera = undefined; model.set('start_limit', 60)")
+    do(plain, "window.fakeCamera = undefined; model.set('start_timeout', 60)")
     start(plain)
     true(plain, "performance.now() - (window.t ??= performance.now()) > 1000")
     assert plain.evaluate("window.live()") == 1                                    # its time limit does not count
@@ -370,9 +371,8 @@ def test_a_browser_that_really_refuses(chromium, flags, sentence):
 # ---------------------------------------------------------------- in JupyterLab
 
 FIRST_CELL = f"""
-import os, sys, time
+import os, time
 os.chdir({str(ROOT)!r})
-sys.path.insert(0, os.getcwd())
 import helpers, webcam
 helpers.init_emotion()
 seen = []
@@ -408,12 +408,12 @@ window.python = async expression => {
 
 
 def folder_texts(folder):
-    """{path: bytes} of every file below a folder."""
+    """{path: bytes} of every file in a folder and its subfolders."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
 
 
 def contains_picture(data):
-    """Is there a JPEG or PNG, as bytes or as base64, or any long block of base64?"""
+    """Whether the data holds a JPEG or PNG, as bytes or as base64, or any long block of base64."""
     return b"\xff\xd8\xff" in data or b"\x89PNG" in data or b"/9j/" in data or re.search(rb"[A-Za-z0-9+/=]{1000}", data)
 
 
@@ -442,7 +442,7 @@ class Lab:
                            [name, options])
 
     def python(self, expression):
-        """The value of a Python expression in the kernel, without a cell; errors come as text."""
+        """Evaluate a Python expression in the kernel, without a cell; errors are returned as text."""
         return ast.literal_eval(self.page.evaluate("expression => window.python(expression)", expression))
 
     def widget(self, code="cam = webcam.Webcam(look)\ncam", start=True):
@@ -453,10 +453,10 @@ class Lab:
         return cell
 
     def start(self):
-        before = self.python("cam.frames")
+        before = self.python("cam.frame_count")
         press(self.page, re.compile("Start|Retry"))
         true(self.page, "window.live() === 1")
-        until(lambda: self.python("cam.frames") > before + 2 and self.python("cam.state") == "on", "pictures in Python")
+        until(lambda: self.python("cam.frame_count") > before + 2 and self.python("cam.state") == "on", "pictures in Python")
 
     def off(self):
         true(self.page, "window.live() === 0")
@@ -464,13 +464,13 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory):
-    """JupyterLab on a free port, with settings, data and notebook in a folder of its own: (address, folder)."""
+    """JupyterLab on a free port, with its settings, data and notebook in a temporary folder: (address, folder)."""
     folder = tmp_path_factory.mktemp("lab")
     notebooks = folder / "notebooks"
     settings = folder / "settings" / "@jupyter-widgets" / "jupyterlab-manager"
     for path in (notebooks, settings):
         path.mkdir(parents=True)
-    # The harder case: save the widgets' state in the notebook too.
+    # The harder case: the widgets' state is saved in the notebook too.
     (settings / "plugin.jupyterlab-settings").write_text('{"saveState": true}')
     cell = {"cell_type": "code", "id": "first", "metadata": {}, "outputs": [], "execution_count": None,
             "source": FIRST_CELL}
@@ -484,13 +484,13 @@ def jupyter(tmp_path_factory):
                "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "TMPDIR": "tmp",
                "IPYTHONDIR": "ipython"}
     (folder / "tmp").mkdir()
-    environment = {**os.environ, **{name: str(folder / place) for name, place in folders.items()}}
-    log = open(folder / "lab.log", "wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
-         f"--config={ROOT / 'jupyter_lab_config.py'}", f"--ServerApp.root_dir={notebooks}", "--ServerApp.ip=127.0.0.1",
-         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=test"],
-        env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    environment = {**os.environ, **{name: str(folder / value) for name, value in folders.items()}}
+    with open(folder / "lab.log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+             f"--config={ROOT / 'jupyter_lab_config.py'}", f"--ServerApp.root_dir={notebooks}", "--ServerApp.ip=127.0.0.1",
+             f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=test"],
+            env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def answers():
         if process.poll() is not None:
@@ -503,13 +503,12 @@ def jupyter(tmp_path_factory):
         until(answers, "JupyterLab answers").close()
         yield f"http://localhost:{port}/lab/tree/webcam.ipynb?token=test&reset", folder
     finally:
-        process.send_signal(signal.SIGTERM)       # it ends its kernels first
+        process.send_signal(signal.SIGTERM)       # so that it shuts down its kernels first
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        log.close()
 
 
 @pytest.fixture(scope="module")
@@ -527,7 +526,7 @@ def lab_page(browser, jupyter):
 
 @pytest.fixture
 def lab(lab_page):
-    """The notebook with its first cell only; a test leaves no camera on."""
+    """The notebook with only its first cell; afterwards the camera has to be off."""
     yield lab_page
     while lab_page.page.evaluate("window.panel().content.widgets.length") > 1:
         lab_page.page.evaluate("() => { window.panel().content.activeCellIndex = 1; }")
@@ -544,7 +543,7 @@ def test_first_sad_then_happy(lab):
     lab.page.locator(".webcam-label", has_text="Happy").wait_for()
     seen = lab.python("seen")
     assert [label for label in seen if label in ("Sad", "Happy")][0] == "Sad" and "Happy" in seen
-    assert lab.python("[type(cam.delay).__name__, type(cam.rate).__name__, cam.error, len(cam.faces)]") == [
+    assert lab.python("[type(cam.latency).__name__, type(cam.fps).__name__, cam.error, len(cam.faces)]") == [
         "float", "float", "", 1]
     assert lab.python("cam.latest()[0].shape") == (360, 640, 3)
 
@@ -553,7 +552,7 @@ def test_start_stop_start_by_button_and_from_python(lab):
     lab.widget()
     press(lab.page, "Stop")
     lab.off()
-    until(lambda: lab.python("cam.state") == "off", "Python hears of it")
+    until(lambda: lab.python("cam.state") == "off", "Python is told")
     lab.start()
     lab.cell("cam.stop()")
     lab.off()
@@ -586,8 +585,8 @@ def test_two_displays_one_camera(lab):
     lab.start()
     assert lab.page.locator(".webcam-on:visible").count() == 2 and lab.page.evaluate("window.asked") == 1
     lab.command("notebook:delete-cell", second)
-    frames = lab.python("cam.frames")
-    until(lambda: lab.python("cam.frames") > frames + 3, "goes on with one display")
+    frames = lab.python("cam.frame_count")
+    until(lambda: lab.python("cam.frame_count") > frames + 3, "goes on with one display")
     assert lab.page.evaluate("window.live()") == 1
 
 
@@ -611,33 +610,33 @@ def test_asking_too_early_in_the_same_cell_answers_at_once(lab):
 
 
 def test_a_busy_kernel_is_back_at_once(lab):
-    """Two seconds of a busy cell pile up nothing: one picture was under way, and the next ones are new."""
+    """A cell that runs for two seconds causes no backlog: one picture was in flight, and the next ones are new."""
     lab.widget()
-    before = lab.python("cam.frames")
+    before = lab.python("cam.frame_count")
     lab.cell("time.sleep(2)")
     start = time.monotonic()
-    frames = lab.python("cam.frames")
+    frames = lab.python("cam.frame_count")
     assert time.monotonic() - start < 2         # usually 0.05
-    until(lambda: lab.python("cam.frames") > frames, "the camera goes on")
+    until(lambda: lab.python("cam.frame_count") > frames, "the camera goes on")
     assert lab.python("cam.error") == "" and frames - before < 200
 
 
 def test_the_saved_notebook_holds_no_picture(lab):
-    """Saved while the camera is on, with the widgets' state; neither there, nor in checkpoints or other files."""
+    """Save it with the camera on and with the widgets' state: no picture there, in checkpoints or in other files."""
     cell = lab.widget("cam = webcam.Webcam(look)\ncam")
     lab.command("docmanager:save")
     lab.command("docmanager:save")               # the second one writes a checkpoint of the first
     texts = folder_texts(lab.folder)
     saved = [text for path, text in texts.items() if path.suffix == ".ipynb"]
     assert len(saved) == 2 and all(b"cam = webcam.Webcam" in text for text in saved)
-    assert b"widget-state" in saved[0], "the harder case, saving the widgets' state, is not on any more"
+    assert b"widget-state" in saved[0], "the harder case, saving the widgets' state, is no longer tested"
     assert [path for path, text in texts.items() if contains_picture(text)] == []
     note, widget = [output["data"] for output in lab.page.evaluate("id => window.outputs(id)", cell)]
     assert "run this cell (again)" in note["text/html"] and "run this cell (again)" in widget["text/plain"]
 
 
 def test_kernel_restarted(lab):
-    lab.widget("cam = webcam.Webcam(look)\ncam.patience = 2\ncam")
+    lab.widget("cam = webcam.Webcam(look)\ncam.answer_timeout = 2\ncam")
     lab.page.evaluate("() => window.panel().sessionContext.session.kernel.restart()")
     lab.off()
     lab.page.locator(".webcam-error", has_text="kernel").wait_for()
@@ -647,7 +646,7 @@ def test_kernel_restarted(lab):
 
 
 def test_notebook_closed_and_opened_again_without_its_kernel(lab):
-    """The last test: it ends this notebook's kernel. What is left is a note, not JupyterLab's error message."""
+    """This comes after the other camera tests, since it shuts down the kernel. A note is left, not JupyterLab's error."""
     lab.widget()
     assert lab.page.locator(".webcam-note").is_hidden()
     lab.command("docmanager:save")
@@ -657,7 +656,7 @@ def test_notebook_closed_and_opened_again_without_its_kernel(lab):
     lab.off()
     path = lab.folder / "notebooks" / "webcam.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    del notebook.metadata["widgets"]             # as JupyterLab saves it, unless told to save the widgets' state
+    del notebook.metadata["widgets"]             # as JupyterLab saves it by default, without the widgets' state
     nbformat.write(notebook, path)
     NotebookNotary(data_dir=str(lab.folder / "data")).sign(notebook)
     lab.command("docmanager:open", path="webcam.ipynb")
@@ -668,7 +667,7 @@ def test_notebook_closed_and_opened_again_without_its_kernel(lab):
     assert broken.is_hidden()
 
 
-# ---------------------------------------------------------------- clips of video.Writer
+# ---------------------------------------------------------------- clips written by video.Writer
 
 def test_a_written_clip_plays(browser, tmp_path):
     with video.Writer(tmp_path / "clip.webm", 24) as writer:
@@ -690,7 +689,7 @@ def test_a_written_clip_plays(browser, tmp_path):
     page.close()
 
 
-# ---------------------------------------------------------------- the field of batch.py for one picture
+# ---------------------------------------------------------------- the upload field
 
 DROP = """([field, name, base64]) => {
   const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0)), files = new DataTransfer();
@@ -702,7 +701,7 @@ DROP = """([field, name, base64]) => {
 
 def test_a_picture_dropped_or_chosen_is_labelled(lab):
     lab.run("first")           # the kernel may be a new one
-    lab.cell("import batch\nbatch.upload()")
+    lab.cell("webcam.upload_image()")
     field = lab.page.locator(".picture-field").last
 
     def choose(file):
@@ -717,12 +716,12 @@ def test_a_picture_dropped_or_chosen_is_labelled(lab):
     shown = lab.page.locator(".jp-OutputArea img[src^='data:image/png']").last
     shown.wait_for()
     choose({"name": "letter.jpg", "mimeType": "image/jpeg", "buffer": b"Dear all"})
-    said = lab.page.locator(".jp-RenderedText", has_text="letter.jpg is no picture")
+    said = lab.page.locator(".jp-RenderedText", has_text="letter.jpg is not a picture")
     said.wait_for()
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
     noise[:910, :728] = cv2.imread(str(ROOT / "Media" / "obama.jpg"))
     large = cv2.imencode(".png", noise)[1].tobytes()
-    assert len(large) > 11_000_000                          # more than Jupyter's server takes in one message
+    assert len(large) > 11_000_000                          # more than Jupyter's server accepts in one message
     drop("large.png", large)
     said.wait_for(state="detached")
     shown.wait_for()

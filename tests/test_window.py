@@ -9,19 +9,20 @@ import time
 import pytest
 from conftest import ROOT
 
+import video
+
 pytestmark = pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")),
                                 reason="the window tests need Xvfb and xdotool (apt-get install xvfb xdotool)")
 TITLE = "Expressions (q ends it)"
 PROGRAM = """
-import sys
-sys.path.insert(0, {root!r})
-import cv2, video
+import video
+from video import player
 released = []
 close = video.Reader.close
 video.Reader.close = lambda self: (released.append(self._capture is not None), close(self))
 frames = []
 video.play_window({clip!r}, lambda frame, seconds: frames.append(seconds) or [], mirror=True)
-print("frames", len(frames), "released", sum(released), "open", video._is_open({title!r}))
+print("frames", len(frames), "released", sum(released), "open", player._is_open({title!r}))
 """
 
 
@@ -41,8 +42,8 @@ def screen():
 
 def start(screen):
     clip = str(ROOT / "Media" / "sad_to_happy.mp4")
-    program = PROGRAM.format(root=str(ROOT), clip=clip, title=TITLE)
-    return subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "DISPLAY": screen}, text=True,
+    program = PROGRAM.format(clip=clip, title=TITLE)
+    return subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "DISPLAY": screen}, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
@@ -101,12 +102,11 @@ def test_the_close_button_ends_it(screen):
 
 
 def test_a_clip_that_ends_closes_its_window(screen, tmp_path):
-    import video
     frames = iter(video.Reader(ROOT / "Media" / "sad_to_happy.mp4"))
     with video.Writer(tmp_path / "short.webm", 24) as writer:
         for _ in range(6):
             writer.write(next(frames)[1])
-    program = PROGRAM.format(root=str(ROOT), clip=str(tmp_path / "short.webm"), title=TITLE)
-    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "DISPLAY": screen}, text=True,
+    program = PROGRAM.format(clip=str(tmp_path / "short.webm"), title=TITLE)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "DISPLAY": screen}, text=True,
                           capture_output=True, timeout=60)
     assert done.returncode == 0 and done.stdout.split()[-1] == "False"

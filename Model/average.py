@@ -1,0 +1,106 @@
+"""Average the weights of several runs of train.py into one network, and write it as ONNX.
+
+    python Model/average.py --data DIR --out averaged.onnx Model/runs/robust-0 Model/runs/robust-1 Model/runs/robust-2
+
+The runs have to begin with the same weights (--start) and differ by their seed: then they end in the same valley of the
+loss, and their mean is better than each of them (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). The normalisation
+layers get the mean and variance that they meet in the new network. The averaged network costs what one of them costs.
+"""
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from Model.ferplus import load_majority, load_split, soft_targets
+from Model.train import (
+    BATCH_SIZE,
+    DAMAGE_CYCLE,
+    MODEL_PATH,
+    ExpressionNet,
+    accuracy,
+    augment,
+    damage_batch,
+    export,
+    fit_temperature,
+    preprocess_all,
+)
+
+NORM_BATCHES = 200     # of training faces, from which the normalisation layers take mean and variance
+
+
+def average_weights(runs: Sequence[Path]) -> ExpressionNet:
+    """Average the weights of the last checkpoints of several runs.
+
+    Parameters
+    ----------
+    runs : sequence of pathlib.Path
+        Folders with a ``checkpoint.pt`` of train.py.
+
+    Returns
+    -------
+    ExpressionNet
+        Its normalisation layers are still to be adapted, see `adapt_norms`.
+    """
+    states = [torch.load(run / "checkpoint.pt", weights_only=True)["average"] for run in runs]
+    net = ExpressionNet()
+    net.load_state_dict({name: torch.stack([state[name].float() for state in states]).mean(0).to(value.dtype)
+                         for name, value in states[0].items()})
+    return net.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def adapt_norms(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> None:
+    """Give each normalisation layer the mean and variance that it meets on training faces.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        Changed in place.
+    faces : torch.Tensor
+        (N, 48, 48) uint8; they are augmented and damaged as in training.
+    seed : int
+        Seed of all random numbers.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None           # a plain mean over all batches
+    rng = torch.Generator().manual_seed(seed)
+    net.train()
+    for step in range(NORM_BATCHES):
+        chosen = torch.randint(len(faces), (BATCH_SIZE,), generator=rng)
+        batch, damaged = damage_batch(faces[chosen], [seed, step])
+        x = augment(batch, rng, magnitude=DAMAGE_CYCLE[2], damaged=damaged)
+        net(x.contiguous(memory_format=torch.channels_last))
+    net.eval()
+
+
+def main() -> None:
+    """Average the runs that are given on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of train.py's --run")
+    parser.add_argument("--data", required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
+    parser.add_argument("--out", type=Path, default=MODEL_PATH, help="the ONNX file to write")
+    args = parser.parse_args()
+    missing = [str(run) for run in args.runs if not (run / "checkpoint.pt").is_file()]
+    if missing:
+        parser.error(f"no checkpoint.pt in {', '.join(missing)}: give the folders that train.py --run wrote")
+    images, votes = load_split(args.data, "train")
+    valid_images, valid_labels = load_majority(args.data, "valid")
+    faces, labels = torch.from_numpy(preprocess_all(valid_images)), torch.from_numpy(np.asarray(valid_labels))
+    for run in args.runs:
+        print(f"{run}: {accuracy(average_weights([run]), faces, labels):.4f}")
+    net = average_weights(args.runs)
+    adapt_norms(net, torch.from_numpy(images[soft_targets(votes)[1]]))
+    print(f"their average: {accuracy(net, faces, labels):.4f}")
+    temperature = fit_temperature(net, faces, labels)
+    print(f"scores are divided by {temperature}")
+    export(net, args.out, temperature=temperature)
+    print(f"wrote {args.out} ({args.out.stat().st_size:,} bytes)")
+
+
+if __name__ == "__main__":
+    main()

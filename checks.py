@@ -1,0 +1,390 @@
+"""Argument checks, once each: what is wrong with a value, in one sentence that says what to do.
+
+helpers.py, video, webcam and batch call these first, so that a step of the lesson is not hidden behind its refusals.
+Nothing here knows about faces in pictures or networks.
+"""
+import contextlib
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def describe(thing: object) -> str:
+    """Name the type of a value for a sentence: "None", "a list".
+
+    Examples
+    --------
+    >>> describe([])
+    'a list'
+    """
+    return "None" if thing is None else f"a {type(thing).__name__}"
+
+
+# ---------------------------------------------------------------- numbers
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number of Python or NumPy; True and False are not.
+
+    Examples
+    --------
+    >>> is_number(0.5), is_number(np.float32(1)), is_number(True), is_number("1")
+    (True, True, False, False)
+    """
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def check_number(name: str, value: Any, wanted: str, *, low: float = -math.inf, high: float = math.inf,
+                 above: float = -math.inf) -> float:
+    """Check that a value is a finite number within a range.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls the value; the sentence begins with it.
+    value : object
+        What was given.
+    wanted : str
+        What to give instead; the sentence ends with it.
+    low, high : float
+        The smallest and the largest number allowed.
+    above : float
+        The number has to be larger than this.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If the value is not such a number.
+
+    Examples
+    --------
+    >>> check_number("padding", 2, "a fraction of the box from -0.25 to 1", low=-0.25, high=1)
+    Traceback (most recent call last):
+        ...
+    ValueError: padding is 2: give a fraction of the box from -0.25 to 1
+    """
+    if not is_number(value) or not math.isfinite(value) or not low <= value <= high or not value > above:
+        raise ValueError(f"{name} is {value!r}: give {wanted}")
+    return float(value)
+
+
+def check_whole(name: str, value: Any, wanted: str, *, low: int, high: float = math.inf) -> int:
+    """Check that a value is a whole number within a range, as `check_number` does.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If the value is not such a number.
+    """
+    if not is_number(value) or isinstance(value, (float, np.floating)) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}: give {wanted}")
+    return int(value)
+
+
+def check_seconds(seconds: Any) -> float:
+    """Check a frame's time in seconds: a finite number.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    return check_number("seconds", seconds, "the time of the frame in seconds, as a number")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Check a callback of (frame, seconds) that returns faces.
+
+    Raises
+    ------
+    TypeError
+        If the value can't be called.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is {value!r}: give a function of (frame, seconds) that returns faces, such as "
+                        "video.ExpressionTracker().update")
+
+
+# ---------------------------------------------------------------- pictures, boxes, faces
+
+def check_image(image: Any) -> np.ndarray[Any, Any]:
+    """Check a picture array: an integer type with values 0..255 and a usual shape.
+
+    Parameters
+    ----------
+    image : object
+        Allowed are NumPy arrays (H, W), (H, W, 1), (H, W, 3) and (H, W, 4) of any integer type.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array, or holds bool or float values.
+    ValueError
+        If its shape or its values do not fit.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        raise TypeError(f"this wants a picture, not a path: try read_image({str(image)!r})")
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"a picture is a NumPy array (H, W, 3), not {describe(image)}: "
+                        "read_image makes one from a file, one picture at a time")
+    if image.dtype == bool or image.dtype.kind not in "ui":
+        raise TypeError(f"a picture has uint8 pixels 0..255, not {image.dtype}: for values 0..1 "
+                        "use (image * 255).round().astype('uint8')")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"a picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {image.shape}")
+    if image.size == 0:
+        raise ValueError(f"the picture is empty: its shape is {image.shape}")
+    if image.dtype != np.uint8 and (image.min() < 0 or image.max() > 255):
+        raise ValueError(f"{image.dtype} pixels from {image.min()} to {image.max()} do not fit 0..255: for a "
+                         "16-bit picture use (image / 257).round().astype('uint8')")
+    return image
+
+
+def check_box(box: Any) -> tuple[float, float, float, float]:
+    """Check a box (x, y, w, h): four finite numbers, width and height above 0.
+
+    Returns
+    -------
+    tuple of float
+        x, y, w, h.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_box([10, 20, 30, 40])
+    (10.0, 20.0, 30.0, 40.0)
+    """
+    try:
+        x, y, w, h = (float(v) for v in (() if isinstance(box, (str, bytes)) else box))
+    except (TypeError, ValueError):
+        raise ValueError(f"a box is four numbers x, y, w, h, not {box!r}") from None
+    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
+        raise ValueError(f"box {box} has no area: width and height must be above 0")
+    return x, y, w, h
+
+
+def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[Any]:
+    """Check a list of faces: the one rule for what a face is.
+
+    A face is a dict with a ``box`` of four finite numbers, width and height above 0. If it has a ``label`` that is
+    not None, ``emotions`` holds the probability of that label. All values of ``emotions`` are finite numbers.
+
+    Parameters
+    ----------
+    faces : object
+        What was given: a list or tuple of dicts, as `helpers.detect_emotions` returns it.
+    wish : str
+        Who wants what, such as "predict must return a list of faces"; the sentence begins with it.
+
+    Returns
+    -------
+    list of dict
+        The same faces.
+
+    Raises
+    ------
+    TypeError
+        If `faces` is not a list or tuple of dicts.
+    ValueError
+        If one of the faces breaks the rule.
+    """
+    if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) for face in faces):
+        raise TypeError(f"{wish}, one dict with a box per face, as detect_emotions returns it, not {str(faces)[:200]}")
+    for face in faces:
+        try:
+            check_box(face.get("box"))
+            emotions = face.get("emotions")
+            wrong = emotions is not None and not all(is_number(p) and math.isfinite(p) for p in emotions.values())
+            if wrong or face.get("label") is not None and face["label"] not in (emotions or {}):
+                raise ValueError
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"{wish}, but can't read {str(face)[:200]}: a face has a box of four numbers, and if it has "
+                             "a label, emotions holds the probability of that label") from None
+    return list(faces)
+
+
+# ---------------------------------------------------------------- the network's file and input
+
+def check_onnx_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
+    """Check that the bytes of a file are not one of the two things that come in place of a network.
+
+    Raises
+    ------
+    ValueError
+        If they are a Git LFS pointer or a web page.
+    """
+    start = data[:64].tobytes().lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a Git LFS pointer of {len(data)} bytes, not the network: run 'git lfs pull'")
+    if start.startswith(b"<"):
+        raise ValueError(f"{path} is a web page of {len(data)} bytes, not the network: download the file itself")
+
+
+def check_interface(path: Path, net: cv2.dnn.Net, size: int, classes: int) -> None:
+    """Check that a network takes float32 (1, 1, size, size) and returns one score per class.
+
+    Raises
+    ------
+    ValueError
+        If its input or output has another shape.
+    """
+    try:
+        net.setInput(np.zeros((1, 1, size, size), np.float32))
+        count = net.forward().size
+    except cv2.error:
+        raise ValueError(f"{path} does not take an input of (1, 1, {size}, {size}): it is a different network") from None
+    if count != classes:
+        raise ValueError(f"{path} returns {count} scores, but there are {classes} expressions: it is a different network")
+
+
+def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
+    """Check faces for the network, and stack a list of them.
+
+    Parameters
+    ----------
+    faces : object
+        float32 (N, 1, size, size), grey 0..255, or a list of arrays (1, 1, size, size).
+    size : int
+        Pixels, the side of the network's input.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, 1, size, size).
+
+    Raises
+    ------
+    ValueError
+        For another shape or type, for NaN, for values outside 0..255, and for values that were divided by 255.
+    """
+    if isinstance(faces, (list, tuple)):
+        wrong = [face for face in faces if np.shape(face)[1:] != (1, size, size)]
+        if wrong:
+            raise ValueError(f"the list holds {describe(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
+                             f"float32 (1, 1, {size}, {size}): call preprocess on each face")
+        faces = np.concatenate(faces) if faces else np.zeros((0, 1, size, size), np.float32)
+    if not isinstance(faces, np.ndarray) or faces.shape[1:] != (1, size, size) or faces.dtype != np.float32:
+        shape = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else describe(faces)
+        raise ValueError(f"the network takes float32 (N, 1, {size}, {size}), not {shape}: use preprocess")
+    if len(faces) and not (faces.min() >= 0 and faces.max() <= 255):      # NaN fails both
+        raise ValueError("the network takes grey values 0..255, without NaN: use preprocess")
+    if len(faces) and 0 < faces.max() <= 1 and (faces % 1).any():
+        raise ValueError("these grey values lie in 0..1, the network takes 0..255: don't divide by 255")
+    return faces
+
+
+# ---------------------------------------------------------------- files
+
+def check_file(path: Any, what: str) -> Path:
+    """Check that a path leads to a file with something in it.
+
+    Parameters
+    ----------
+    path : object
+        A str or os.PathLike; ``~`` stands for the home folder.
+    what : str
+        What the file should be, such as "picture".
+
+    Returns
+    -------
+    pathlib.Path
+        The path with ``~`` written out.
+
+    Raises
+    ------
+    TypeError
+        If it is not a path.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the path is empty, a web address or a folder, or the file is empty.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"this wants the path of one {what}, not {describe(path)}")
+    if not str(path):
+        raise ValueError(f"this is an empty path: give the path of a {what}")
+    if str(path).lower().startswith(("http:", "https:")):
+        raise ValueError(f"{path} is an address on the web: download the {what} first, then give its path")
+    try:
+        file = Path(path).expanduser()
+        file.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as problem:   # a name too long, a NUL in it, ~ of nobody
+        raise FileNotFoundError(f"no {what} can be at {str(path)[:200]!r} ({problem})") from None
+    if file.is_dir():
+        raise ValueError(f"{file.resolve()} is a folder: give the path of one {what} file")
+    if not file.is_file():
+        raise FileNotFoundError(f"no {what} at {file.resolve()} (the current folder is {Path.cwd()})")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file.resolve()} is an empty file: copy or download the {what} again")
+    return file
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; the file takes its place when the block ends without an error.
+
+    So there is never a half-written file under the final name, and never a lost old one.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the file belongs. Its folder has to exist.
+
+    Yields
+    ------
+    pathlib.Path
+        The temporary name, with the same suffix.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    os.close(handle)
+    part = Path(name)
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(part, 0o666 & ~mask)         # mkstemp makes files that nobody else can read
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_atomically(write: Callable[[str], object], path: str | os.PathLike[str]) -> Path:
+    """Call ``write(temporary name)``, then move the file into place, as `atomic_write` does; makes the folder.
+
+    Returns
+    -------
+    pathlib.Path
+        Where the file is now.
+    """
+    target = Path(path).expanduser()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as part:
+        write(str(part))
+    return target

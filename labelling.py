@@ -1,0 +1,138 @@
+"""Label one picture of a folder: what every worker process of batch.label_folder does. Imports little, so it starts quickly."""
+import errno
+import functools
+import hashlib
+import os
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+
+import checks
+import helpers
+from result_store import digest_of_file
+
+
+class Task(NamedTuple):
+    """One picture to label; plain data, so it can travel to another process or machine."""
+
+    path: str              # of the picture
+    copy: str              # where its annotated copy goes, a .jpg
+    model: str             # path of the network
+    model_digest: str      # what the network's file has to hold
+    detector: str
+    confidence: float
+    caller: int            # its process, or 0 on a cluster, where the caller may be on another machine
+
+
+class Answer(NamedTuple):
+    """What became of a picture."""
+
+    source: str            # digest of the file's content; "" if the picture has to be tried again next time
+    rows: list[list[Any]]  # per face: x, y, w, h, label, probability, confidence, and the eight probabilities
+    note: str              # a sentence when there is something to say
+    copied: bool = False   # whether there is an annotated copy
+
+
+@functools.lru_cache(maxsize=2)
+def _network(model: str, digest: str) -> cv2.dnn.Net:
+    if digest_of_file(Path(model)) != digest:
+        raise OSError(f"{model} is not the network that this run began with: run again")
+    return helpers.load_network(model)
+
+
+@functools.cache
+def _end_with(caller: int) -> None:
+    """End this process when its caller is gone, however that ended: an idle worker would stay for minutes."""
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def copy_name(name: str) -> str:
+    """Return the name of a picture's annotated copy; one that would be too long for the file system is shortened.
+
+    Examples
+    --------
+    >>> copy_name("beach.png")
+    'beach.png.jpg'
+    >>> len(copy_name("x" * 255)) < 255
+    True
+    """
+    raw = os.fsencode(name)
+    if len(raw) <= 240:
+        return name + ".jpg"
+    start = raw[:200].decode("utf-8", "ignore")
+    return f"{start}~{hashlib.blake2b(raw, digest_size=6).hexdigest()}.jpg"
+
+
+def label_image(task: Task) -> Answer:
+    """Label one picture and write its annotated copy. Never raises for a picture that can't be read: it says so.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+
+    Returns
+    -------
+    Answer
+        What was found.
+
+    Raises
+    ------
+    OSError
+        If the copy can't be written, or the network's file is not the one that the run began with.
+    """
+    if os.getpid() != task.caller:
+        cv2.setNumThreads(1)                           # one core each
+        if task.caller:
+            _end_with(task.caller)
+    net = _network(task.model, task.model_digest)
+    path, source = Path(task.path), ""
+    try:
+        source = digest_of_file(path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            image = helpers.read_image(path)
+        found = helpers.detect_faces(image, detector=task.detector, confidence=task.confidence)
+        faces = helpers.classify_expressions(image, found, net=net)
+        drawn = helpers.draw(image, faces)
+    except (OSError, ValueError, MemoryError, cv2.error) as problem:
+        Path(task.copy).unlink(missing_ok=True)        # of what the file held before
+        again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
+        return Answer("" if again else source, [], " ".join(str(problem).split()) or type(problem).__name__)
+    copied, notes = True, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    try:
+        save_image(Path(task.copy), drawn)
+    except OSError as problem:
+        if problem.errno != errno.ENAMETOOLONG:        # no fault of this picture, and the next one would fail as well
+            raise OSError(f"the annotated copy {task.copy} can't be written ({problem.strerror or problem}): make room on the "
+                          "disk, or give a folder that you may write to, and run the same line again to resume") from None
+        copied = False
+        notes.append("no annotated copy: its path would be too long for this file system")
+    if digest_of_file(path) != source:                 # replaced while we looked at it
+        source = ""
+    if not faces:
+        notes.insert(0, "no face found")
+    rows = [[*face["box"], face["label"], round(face["probability"], 5),
+             None if face["confidence"] is None else round(face["confidence"], 4),
+             *(round(value, 5) for value in face["emotions"].values())] for face in faces]
+    return Answer(source, rows, "; ".join(notes), copied)
+
+
+def save_image(path: Path, image: helpers.Image) -> None:
+    """Write an image, uint8 (H, W, 3) BGR, as a complete JPEG or not at all; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = image.shape[:2]
+    if max(height, width) > 65500:                     # the most that JPEG holds
+        scale = 65500 / max(height, width)
+        image = cv2.resize(image, (max(int(width * scale), 1), max(int(height * scale), 1)), interpolation=cv2.INTER_AREA)
+    with checks.atomic_write(path) as part:
+        part.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())

