@@ -13,6 +13,7 @@ it, the code included, are the same as when it was made; everything else is done
 After an interrupt, run the same line again to resume. The folder or clip itself is never changed.
 """
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -37,6 +38,8 @@ from labelling import Answer, Task, copy_name, label_image
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
+PART_FRAMES = 1500         # of a clip, kept at a time: what an interrupt can cost
+CLIP_CODE = ("video/clips.py", "video/player.py", "video/smoothing.py", "video/tracking.py")      # also decides on a clip's table
 WORTH_STARTING = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
 MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 
@@ -208,7 +211,7 @@ def _label_alone(task: Task) -> Answer:
     """Label one picture in a process of its own."""
     executor = get_reusable_executor(max_workers=1)
     try:
-        return executor.submit(label_image, task).result()
+        return Answer(*executor.submit(label_image, task).result())
     except BrokenProcessPool:
         return Answer("", [], "the process that read this picture was ended by the system, probably for lack of memory: "
                               "make the picture smaller, or close other programs, and run the same line again")
@@ -216,98 +219,106 @@ def _label_alone(task: Task) -> Answer:
 
 # ---------------------------------------------------------------- a long clip
 
-def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, annotated: bool = True,
-               model: helpers.PathLike = helpers.MODEL_PATH) -> pd.DataFrame:
+def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str = "ssd", confidence: float = 0.5,
+               model: helpers.PathLike | None = None, annotated: bool = True) -> pd.DataFrame:
     """Label the faces of a whole clip: a table, and a copy with boxes and labels.
 
-    Each minute of the table is saved when it is done. The copy is drawn after that, in one go. A face that is visible
-    at the moment where an interrupted run resumes gets a new id there.
+    The table is kept part by part. A run that was interrupted resumes there, and gives exactly what an
+    uninterrupted one gives. The copy is drawn after that, in one go.
 
     Parameters
     ----------
     source : str or os.PathLike
         The clip.
     out : str or os.PathLike
-        Where the results go: ``timeline.csv`` and ``annotated.webm``, without sound. Made if it does not exist.
+        Where the results go: ``timeline.csv`` and ``annotated.webm``. Made if it does not exist.
+    detector, confidence
+        See `helpers.detect_faces`.
+    model : str or os.PathLike, optional
+        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Nothing changes for
+        other functions.
     annotated : bool
         Whether to draw the copy.
-    model : str or os.PathLike
-        The network; it is loaded as ``init_emotion(model)`` does.
 
     Returns
     -------
     pandas.DataFrame
-        The table of `video.timeline`.
+        The table of `video.timeline`: one row per face and frame.
 
     Raises
     ------
     ValueError
-        For a camera, and if `out` holds other results.
+        For a camera, and if `out` holds something else or a table that was edited.
     TypeError, FileNotFoundError, OSError
-        As `video.Reader`, `video.Writer` and `helpers.init_emotion`.
+        As `label_folder`, `video.Reader` and `video.Writer`.
     """
     out = Path(out).expanduser()
     with video.Reader(source) as clip:
         if clip.is_camera:
-            raise ValueError("label_clip wants a clip, a camera has no end: notebook 10 is about cameras")
-        path = clip.source
-    _check_output_folder(out, {"clip": str(path.resolve()), "bytes": path.stat().st_size})
-    table = out / "timeline.csv"
-    if not table.exists():
-        helpers.init_emotion(model)
-        _label_parts(path, out)
-        parts = sorted(out.glob("part*.csv"))
-        _save_table(pd.concat([read_table(part) for part in parts], ignore_index=True), table)
-        for part in parts:
-            part.unlink()
-    faces = read_table(table)
-    if annotated and not (out / "annotated.webm").exists():
-        with atomic_write(out / "annotated.webm") as part:
-            _draw_clip(path, faces, part)
-    return faces
+            raise ValueError("label_clip wants a clip, because a camera has no end: notebook 10 is about cameras")
+        path = Path(str(clip.source)).resolve()
+    model = _given_model(model)
+    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
+    with result_store.ResultStore(out, f"clip {result_store.readable(os.fsencode(path))}") as store:
+        result_store.check_table_untouched(store, "timeline.csv")
+        settings = result_store.settings_digest(model, *CLIP_CODE, detector=detector, confidence=float(confidence))
+        content = result_store.digest_of_file(path)
+        tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
+        rows = _label_parts(path, content, settings, store, tracker)
+        table = pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS).astype(video.INT_COLUMNS)
+        result_store.save_table(store, table, "timeline.csv")
+        copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings)
+        if annotated and not (copy.is_file() and store.recall(copy.name) == made_from):
+            _draw_clip(path, rows, copy)
+            store.remember(copy.name, made_from)
+    return read_table(out / "timeline.csv")
 
 
-def _label_parts(path: Path, out: Path) -> None:
-    """Write part00000.csv and so on, one minute of the clip each; parts that exist are not done again."""
-    kept = sorted(out.glob("part*.csv"))
-    begin = len(kept) * PART_SECONDS
-    first_id = 1 + max((int(ids.max()) for ids in (read_table(part)["face"].dropna() for part in kept) if len(ids)),
-                       default=-1)
+def _label_parts(path: Path, content: str, settings: str, store: result_store.ResultStore,
+                 tracker: video.ExpressionTracker) -> list[dict[str, Any]]:
+    """The table's rows, from the parts that are kept and, after them, from the clip; each part is kept as it is done."""
+    kept = {key: value for key, source, value in store.kept(settings) if source == content}
+    parts: list[dict[str, Any]] = []
+    while (key := _part_key(len(parts))) in kept:
+        parts.append(kept[key])
+    store.forget_all_but(map(_part_key, range(len(parts))))
+    if parts:
+        tracker.restore(parts[-1]["tracker"])
+    first = len(parts) * PART_FRAMES
     rows: list[dict[str, Any]] = []
-    number = len(kept)
 
-    def save_part() -> None:
-        _save_table(pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS), out / f"part{number:05}.csv")
-        rows.clear()
+    def keep(ended: bool) -> None:
+        parts.append({"rows": rows, "ended": ended, "tracker": tracker.state()})
+        store.keep(_part_key(len(parts) - 1), content, settings, parts[-1])
 
-    with (video.Reader(path) as clip,
-          video.ExpressionTracker() as tracker,
-          tqdm(total=clip.frame_count or None, unit=" frames") as bar):
-        for frame_number, (seconds, frame) in enumerate(clip):
-            bar.update()
-            if seconds < begin:
-                continue
-            while seconds >= (number + 1) * PART_SECONDS:
-                save_part()
-                number += 1
-            faces = [{**face, "id": face["id"] + first_id} for face in tracker.update(frame, seconds)]
-            rows.extend(video.timeline_rows(frame_number, seconds, faces))
-    save_part()
+    if not parts or not parts[-1]["ended"]:
+        with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, initial=first, unit=" frames") as bar:
+            for number, (seconds, frame) in enumerate(clip):
+                if number < first:
+                    continue
+                if number > first and number % PART_FRAMES == 0:
+                    keep(ended=False)
+                    rows = []
+                rows += video.timeline_rows(number, seconds, tracker.update(frame, seconds))
+                bar.update()
+        keep(ended=True)
+    return [row for part in parts for row in part["rows"]]
 
 
-def _save_table(table: pd.DataFrame, path: Path) -> None:
-    with atomic_write(path) as part:
-        table.to_csv(part, index=False)
+def _part_key(number: int) -> bytes:
+    return f"part {number:06}".encode()
 
 
-def _draw_clip(path: Path, faces: pd.DataFrame, out: Path) -> None:
-    moments = itertools.groupby(faces.itertuples(index=False), lambda row: row.frame)      # every frame has a row, in order
+def _draw_clip(path: Path, rows: list[dict[str, Any]], out: Path) -> None:
+    """Draw the faces of the table into a copy of the clip, each frame at its own time."""
+    frames = itertools.groupby(rows, lambda row: row["frame"])           # every frame has a row, in order
     with (video.Reader(path) as clip, video.Writer(out, clip.fps) as copy,
           tqdm(total=clip.frame_count or None, unit=" drawn") as bar):
-        for (_, frame), (_, rows) in zip(clip, moments):
-            copy.write(helpers.draw(frame, [{"box": [getattr(row, side) for side in "xywh"], "label": row.label,
-                                             "emotions": {name: getattr(row, name) for name in helpers.EMOTIONS}}
-                                            for row in rows if not pd.isna(row.face)]))
+        for (seconds, frame), (_, found) in zip(clip, frames):
+            faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "label": row["label"],
+                                          "emotions": {name: row[name] for name in helpers.EMOTIONS}}
+                                         for row in found if row.get("label")]
+            copy.write(helpers.draw(frame, faces), seconds)
             bar.update()
 
 

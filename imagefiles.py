@@ -39,6 +39,7 @@ MAX_PIXELS = 2 ** 30     # OpenCV refuses larger pictures
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "PCX", "QOI", "ICO", "ICNS")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_CHECKED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")             # the chunks that the pixels depend on
 _PNG_DROPPED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")             # Pillow refuses a file in which these are large
 _PICTURE_START = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP|II[*+]\0|MM\0[*+]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|"
@@ -190,6 +191,10 @@ def _open(path: Path, data: bytes) -> tuple[Image.Image | None, int, int]:
         with contextlib.suppress(Exception):               # whatever is wrong with the metadata
             picture.info.pop("xmp", None)                  # Pillow would obey an orientation there; viewers don't
             orientation = picture.getexif().get(274, 1)
+            if picture.format in ("AVIF", "HEIF") and not re.search(rb"\0\0\0\x09(irot|imir)", data):
+                exif = Image.Exif()                        # the container turns nothing; here Pillow passes over the Exif tag
+                exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])
+                orientation = exif.get(274, 1)
         return picture, frames, 1 if picture.format == "TIFF" else orientation    # both libraries turn TIFFs themselves
 
 
@@ -231,7 +236,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[Array | None, str]:
                 os.close(saved)
         messages.seek(0)
         text = messages.read().decode("utf-8", "replace") + error
-    if image is None and re.search("insufficient memory|failed to allocate|bad_alloc", text, re.IGNORECASE):
+    if image is None and re.search(r"-4:Insufficient memory|bad_alloc", text):
         raise MemoryError
     return image, text
 
@@ -244,8 +249,8 @@ def _plain_png(path: Path, data: bytes) -> bytes:
     while position < len(data):
         end = position + 12 + int.from_bytes(data[position:position + 4], "big")
         name = data[position + 4:position + 8]
-        if end > len(data):
-            return b"".join([*kept, data[position:]])      # incomplete: Pillow finds out whether pixels are missing
+        if end > len(data) and not data.endswith(_PNG_END):
+            return b"".join([*kept, data[position:]])      # the end is missing: Pillow finds out whether pixels are
         if name in _PNG_CHECKED and zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
             raise ValueError(f"{path} can't be read completely (its chunk {name.decode()} has a wrong checksum): "
                              "copy or download the picture again")
@@ -254,7 +259,7 @@ def _plain_png(path: Path, data: bytes) -> bytes:
         if name not in _PNG_DROPPED:
             kept.append(data[position:end])
         position = end
-    return b"".join([*kept, b"\0\0\0\0IEND\xaeB`\x82"])
+    return b"".join([*kept, _PNG_END])
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[Any, ...]]:

@@ -13,6 +13,7 @@ c.LabApp.app_settings_dir = str(Path(__file__).resolve().parent / ".jupyterlab")
 
 
 def answer_at_once():
+    """Set TCP_NODELAY on each connection to a kernel."""
     from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
     original = KernelWebsocketHandler.open
 

@@ -32,7 +32,18 @@ Layer = tuple[FloatArray, FloatArray]       # weights (F, 8), bias (8,)
 
 
 def largest_box(faces: Sequence[Face]) -> list[int]:
-    """Return the box of the largest of the faces that `helpers.detect_faces` found; there must be at least one."""
+    """Find the largest face.
+
+    Parameters
+    ----------
+    faces : sequence of Face
+        At least one face, from `helpers.detect_faces`.
+
+    Returns
+    -------
+    list of int
+        Its box: x, y, w, h in pixels.
+    """
     return max(faces, key=lambda face: face["box"][2] * face["box"][3])["box"]
 
 

@@ -99,7 +99,8 @@ def main() -> None:
     except (OSError, KeyError, ValueError) as problem:
         parser.error(str(problem))
     counted = votes[majority_labels(votes) >= 0]
-    result = {"one against nine": one_against_nine(votes), "the same, counted*": one_against_nine(counted), "five against five": five_against_five(votes, repeats=args.repeats)}
+    result = {"one against nine": one_against_nine(votes), "the same, counted*": one_against_nine(counted),
+              "five against five": five_against_five(votes, repeats=args.repeats)}
     print(f"{'':18}{'agreement':>10}{'mean recall':>13}" + "".join(f"{name:>10}" for name in EMOTIONS))
     for name, figures in result.items():
         print(f"{name:18}{figures['agreement']:10.1%}{figures['mean_recall']:13.1%}"

@@ -244,7 +244,20 @@ def fisherfaces(rows: Rows, labels: npt.NDArray[np.integer], mean: Rows, basis: 
 
 
 def project(rows: Rows, mean: Rows, basis: Rows) -> Rows:
-    """Project rows (N, D) onto a basis (K, D), after subtracting the mean (D,): the coefficients, float32 (N, K)."""
+    """Subtract the mean, then project rows onto a basis.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        (N, D).
+    mean, basis : numpy.ndarray
+        (D,) and (K, D), from `eigenfaces` or `fisherfaces`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, K), the coefficients.
+    """
     return np.asarray((rows - mean) @ np.asarray(basis, np.float32).T, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What cameras do to a face: the random damage that training adds, and the eleven fixed corruptions for measuring.
+"""What cameras do to a face: the random damage of training, and the eleven fixed corruptions of evaluation.
 
 Everything here works on one grey face, uint8 (48, 48), the size of a FER+ face, before it is enlarged for the network.
 Training never sees the fixed corruptions themselves, only random ones of the same kinds. The idea of fixed corruptions
@@ -60,13 +60,41 @@ def damage(face: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image:
 
 
 def change_contrast(x: Image, rng: np.random.Generator) -> Image:
-    """Keep a random fraction of the contrast, at a random brightness at which no pixel leaves 0..255."""
+    """Keep a random fraction of the contrast, at a random brightness at which no pixel leaves 0..255.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (H, W), 0..255.
+    rng : numpy.random.Generator
+        Source of the random numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W).
+    """
     kept = rng.uniform(*CONTRAST)
     return kept * x + rng.uniform(0, 255 * (1 - kept))
 
 
 def light_from_one_side(x: Image, dark: float, angle: float) -> Image:
-    """Multiply by a linear ramp from `dark` on one side to 1 on the opposite one; `angle` is its direction in radians."""
+    """Multiply by a linear ramp, as if the light came from one side.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (H, W), 0..255.
+    dark : float
+        Brightness on the dark side, 0..1; it is 1 on the opposite side.
+    angle : float
+        Direction of the ramp in radians.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (H, W).
+    """
     rows, columns = np.mgrid[-1:1:x.shape[0] * 1j, -1:1:x.shape[1] * 1j]
     along = columns * math.cos(angle) + rows * math.sin(angle)
     along = (along - along.min()) / (along.max() - along.min())
@@ -74,7 +102,20 @@ def light_from_one_side(x: Image, dark: float, angle: float) -> Image:
 
 
 def cover_part(x: Image, rng: np.random.Generator) -> Image:
-    """Fill a band across the face, or a rectangle, with one grey value: the face's mean or a random one."""
+    """Fill a band across the face, or a rectangle, with one grey value: the face's mean or a random one.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (S, S), 0..255.
+    rng : numpy.random.Generator
+        Source of the random numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S, S), a new array.
+    """
     side = len(x)
     height, width = (int(rng.integers(*BAND)), side) if rng.random() < 0.4 else rng.integers(*PATCH, 2).tolist()
     top, left = int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))
@@ -84,31 +125,96 @@ def cover_part(x: Image, rng: np.random.Generator) -> Image:
 
 
 def blur(x: Image, sigma: float) -> Image:
-    """Apply a Gaussian blur; edge pixels are replicated."""
+    """Apply a Gaussian blur; edge pixels are replicated.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (H, W), 0..255.
+    sigma : float
+        Standard deviation in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W).
+    """
     return cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
 def lower_resolution(x: Image, side: int) -> Image:
-    """Shrink to side x side pixels, then enlarge again: what a small face in a large image looks like."""
+    """Shrink, then enlarge again: what a small face in a large image looks like.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (H, W), 0..255.
+    side : int
+        Pixels of the small version, in each direction.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W).
+    """
     small = cv2.resize(x, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, x.shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def compress(face: Image, quality: int) -> Image:
-    """Write as a JPEG of this quality, 0..100, and read it back."""
+    """Write as a JPEG and read it back.
+
+    Parameters
+    ----------
+    face : numpy.ndarray
+        uint8 (H, W).
+    quality : int
+        0..100.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (H, W).
+    """
     _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
 
 
 def rotate(x: Image, degrees: float) -> Image:
-    """Rotate about the centre, counterclockwise; edge pixels are replicated."""
+    """Rotate about the centre; edge pixels are replicated.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (S, S), 0..255.
+    degrees : float
+        Counterclockwise.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S, S).
+    """
     centre = (len(x) - 1) / 2
     return cv2.warpAffine(x, cv2.getRotationMatrix2D((centre, centre), degrees, 1.0), x.shape[::-1],
                           flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def cover_rows(x: Image, first: int, last: int) -> Image:
-    """Set the rows from `first` to `last`, both included, to the face's mean."""
+    """Set rows to the face's mean.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        (H, W), 0..255.
+    first, last : int
+        The first and the last of these rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W), a new array.
+    """
     x = x.copy()
     x[first:last + 1] = x.mean()
     return x

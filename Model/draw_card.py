@@ -18,7 +18,15 @@ HERE = Path(__file__).resolve().parent
 
 
 def draw_confusion(axes: Axes, counts: npt.ArrayLike) -> None:
-    """Draw a confusion matrix (rows: votes, columns: network), in percent of each row."""
+    """Draw a confusion matrix, in percent of each row.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    counts : array_like
+        (8, 8) numbers of faces; rows: votes, columns: network.
+    """
     percent = np.array(counts) / np.maximum(np.sum(counts, 1, keepdims=True), 1) * 100
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.argwhere(percent >= 0.5):
@@ -30,7 +38,15 @@ def draw_confusion(axes: Axes, counts: npt.ArrayLike) -> None:
 
 
 def draw_reliability(axes: Axes, calibration: dict[str, Any]) -> None:
-    """Draw the reliability diagram that `evaluate.calibration` returned: one point per bin, sized by its number of faces."""
+    """Draw a reliability diagram: one point per bin, whose area shows the number of faces.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    calibration : dict
+        From `evaluate.calibration`.
+    """
     bins = calibration["bins"]
     axes.plot([0, 1], [0, 1], color="lightgray")
     axes.scatter([b["probability"] for b in bins], [b["right"] for b in bins], s=[b["faces"] / 5 for b in bins])
@@ -40,7 +56,15 @@ def draw_reliability(axes: Axes, calibration: dict[str, Any]) -> None:
 
 
 def draw_robustness(axes: Axes, robustness: dict[str, dict[str, float]]) -> None:
-    """Draw what `evaluate.robustness` returned: accuracy over the amount of shift, scale and squash."""
+    """Draw the accuracy over the amount of shift, scale and squash.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    robustness : dict
+        From `evaluate.robustness`.
+    """
     for kind, accuracies in robustness.items():
         amounts = np.array([float(amount) for amount in accuracies])
         axes.plot(amounts - (kind != "shift"), list(accuracies.values()), marker="o", markersize=3,

@@ -114,7 +114,13 @@ def milliseconds_per_face(nets: Sequence[cv2.dnn.Net], image: Image) -> list[flo
 
 
 def load_vgg13() -> cv2.dnn.Net:
-    """Build and load a network of the original's architecture. Its weights are random: only its time means anything."""
+    """Build and load a network of the original's architecture, with random weights: for timing only.
+
+    Returns
+    -------
+    cv2.dnn.Net
+        The network.
+    """
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(build_vgg13(), Path(folder) / "vgg13.onnx")
         return helpers.load_network(Path(folder) / "vgg13.onnx")
@@ -171,7 +177,18 @@ def robustness(net: cv2.dnn.Net, images: npt.NDArray[np.uint8], labels: npt.NDAr
 
 
 def bad_camera(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Change a face, uint8 (S, S), as a badly mounted camera might: 30 % too wide, off centre, half as bright."""
+    """Change a face as a badly mounted camera might: 30 % too wide, off centre, half as bright.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        uint8 (S, S), grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (S, S).
+    """
     return (transform(transform(image, "squash", 1.3), "shift", 0.1) * 0.5).astype(np.uint8)
 
 
@@ -295,7 +312,18 @@ def report(labels: npt.NDArray[np.integer], probabilities: npt.NDArray[np.floati
 
 
 def format_report(result: dict[str, Any]) -> str:
-    """Format the result of `main` as lines of text."""
+    """Format a report as text.
+
+    Parameters
+    ----------
+    result : dict
+        What --json writes.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     lines = [f"{result['model']} on {result['split']}: {result['faces']} faces, "
              f"accuracy {result['accuracy']:.2%}, mean recall {result['mean_recall']:.2%}, "
              f"calibration error {result['calibration']['ece']:.2%}",

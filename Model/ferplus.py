@@ -64,7 +64,18 @@ def load_split(folder: PathLike, split: str) -> tuple[npt.NDArray[np.uint8], npt
 
 
 def drop_single_votes(votes: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Set every single vote to 0, because the paper treats it as noise: (N, 10) counts to (N, 10) float32."""
+    """Set every single vote to 0, because the paper treats it as noise.
+
+    Parameters
+    ----------
+    votes : array_like
+        (N, 10) counts.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, 10).
+    """
     counts = np.asarray(votes, np.float32)
     return np.where(counts > 1, counts, np.float32(0))
 

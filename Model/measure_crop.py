@@ -33,19 +33,58 @@ DETECTORS = ("ssd", "haar", "hog", "cnn")
 
 
 def make_canvas(face: npt.NDArray[np.uint8]) -> Image:
-    """Paste a FER+ face, uint8 (48, 48), into the middle of a grey image, uint8 (320, 320, 3), BGR."""
+    """Paste a FER+ face into the middle of a grey image.
+
+    Parameters
+    ----------
+    face : numpy.ndarray
+        uint8 (48, 48), grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (320, 320, 3), BGR.
+    """
     large = cv2.resize(face, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_CUBIC)
     return cv2.cvtColor(cv2.copyMakeBorder(large, *[MARGIN] * 4, cv2.BORDER_CONSTANT, value=128), cv2.COLOR_GRAY2BGR)
 
 
 def crop_with_border(canvas: Image, box: Sequence[int], border: int) -> Image:
-    """Crop a box with a border of so many pixels on each side, whatever its aspect ratio."""
+    """Crop a box as it is, which need not be a square.
+
+    Parameters
+    ----------
+    canvas : numpy.ndarray
+        uint8 (H, W, 3).
+    box : sequence of int
+        x, y, w, h in pixels.
+    border : int
+        Pixels added on each side; the part outside the canvas is dropped.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (h, w, 3), a view of the canvas.
+    """
     x, y, w, h = box
     return canvas[max(y - border, 0):y + h + border, max(x - border, 0):x + w + border]
 
 
 def shift_box(box: Sequence[int], right: float, down: float) -> list[int]:
-    """Shift a box by fractions of its longer side."""
+    """Shift a box.
+
+    Parameters
+    ----------
+    box : sequence of int
+        x, y, w, h in pixels.
+    right, down : float
+        Fractions of the box's longer side.
+
+    Returns
+    -------
+    list of int
+        The shifted box.
+    """
     x, y, w, h = box
     return [round(x + right * max(w, h)), round(y + down * max(w, h)), w, h]
 

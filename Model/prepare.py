@@ -81,7 +81,25 @@ def read_rows(path: PathLike, columns: Sequence[str]) -> list[Row]:
 
 
 def read_pixels(text: str, row: int) -> npt.NDArray[np.uint8]:
-    """Convert a string of 2304 numbers to a face, uint8 (48, 48). ValueError names the row if that fails."""
+    """Convert the text of a cell to a face.
+
+    Parameters
+    ----------
+    text : str
+        2304 numbers of 0..255, separated by spaces.
+    row : int
+        The row, for the error message.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (48, 48).
+
+    Raises
+    ------
+    ValueError
+        If these are not 2304 such numbers.
+    """
     try:
         pixels = np.array(text.split(), int)
     except ValueError:
@@ -207,13 +225,23 @@ def add_pictures(pictures: PathLike, *, aside: PathLike | None = None, arrays: P
 
 
 def _named_split(folder: PathLike, split: str) -> Arrays:
-    """A FER+ split with names for its faces: "ferplus 0", "ferplus 1", ..."""
+    """Read a FER+ split, and name its faces "ferplus 0", "ferplus 1", ..."""
     images, votes = load_split(folder, split)
     return images, votes, np.array([f"ferplus {index}" for index in range(len(images))], str)
 
 
 def save_split(folder: PathLike, split: str, arrays: Arrays) -> None:
-    """Write ``ferplus_<split>.npz``; there is never a half-written file."""
+    """Write ``ferplus_<split>.npz``; there is never a half-written file.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The folder. It is made if it is missing.
+    split : str
+        Name of the split.
+    arrays : tuple of numpy.ndarray
+        images, votes and names.
+    """
     images, votes, names = arrays
     save_atomically(lambda name: np.savez_compressed(name, images=images, votes=votes, names=names),
                     Path(folder).expanduser() / f"ferplus_{split}.npz")

@@ -117,7 +117,7 @@ class ExpressionNet(nn.Module):
         Blocks of each stage.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96, 160), depths: Sequence[int] = (1, 2, 3, 2)) -> None:
+    def __init__(self, *, widths: Sequence[int] = (32, 64, 96, 160), depths: Sequence[int] = (1, 2, 3, 2)) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
@@ -231,7 +231,18 @@ def damage_batch(faces: torch.Tensor, seed: Sequence[int]) -> tuple[torch.Tensor
 
 
 def preprocess_all(images: Images) -> npt.NDArray[np.float32]:
-    """Preprocess uint8 faces (N, 48, 48) to the network's input, float32 (N, 1, 64, 64)."""
+    """Turn faces into the network's input.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8 (N, 48, 48), grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, 1, 64, 64), grey 0..255.
+    """
     return np.concatenate([preprocess(image) for image in images])
 
 
@@ -322,7 +333,22 @@ def _cancel_norm(bias: torch.Tensor, norm: nn.BatchNorm2d, inputs: tuple[torch.T
 
 @torch.no_grad()
 def accuracy(net: nn.Module, faces: torch.Tensor, labels: torch.Tensor) -> float:
-    """Compute the fraction of faces (N, 1, 64, 64) whose highest score is that of the label."""
+    """Compute the accuracy.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        It is put into evaluation mode.
+    faces : torch.Tensor
+        float32 (N, 1, 64, 64), grey 0..255.
+    labels : torch.Tensor
+        int (N,), indices into EMOTIONS.
+
+    Returns
+    -------
+    float
+        The fraction of faces whose highest score is that of the label.
+    """
     net.eval()
     predicted = torch.cat([net(part.contiguous(memory_format=torch.channels_last)).argmax(1)
                            for part in faces.split(256)])
@@ -354,7 +380,22 @@ def learning_rate(epoch: float, epochs: int, peak: float) -> float:
 
 @torch.no_grad()
 def fit_temperature(net: nn.Module, faces: torch.Tensor, labels: torch.Tensor) -> float:
-    """Find the temperature, 0.3..3, with the lowest cross-entropy on labelled faces when scores are divided by it."""
+    """Find the number by which to divide the scores so that the probabilities fit the labels best.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        It is put into evaluation mode.
+    faces : torch.Tensor
+        float32 (N, 1, 64, 64), grey 0..255.
+    labels : torch.Tensor
+        int (N,), indices into EMOTIONS.
+
+    Returns
+    -------
+    float
+        The temperature with the lowest cross-entropy, 0.3..3.
+    """
     net.eval()
     scores = torch.cat([net(part) for part in faces.split(256)])
     return min((step / 100 for step in range(30, 301)),
@@ -397,7 +438,13 @@ def export(net: ExpressionNet, path: PathLike, *, temperature: float = 1.0) -> N
 
 
 def store_as_float16(path: PathLike) -> None:
-    """Store the convolution weights of an ONNX file as float16, in half the space. Loading casts them back."""
+    """Store the convolution weights of an ONNX file as float16, in half the space.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file. It is rewritten; its new Cast nodes convert the weights to float32 again.
+    """
     model = onnx.load(path)
     casts = []
     for item in [item for item in model.graph.initializer if len(item.dims) == 4]:

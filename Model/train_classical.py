@@ -9,8 +9,8 @@ The same data and seed give the same models and results, except for the millisec
 same run and on the same faces, so run this again when the network changes.
 
 A face of the validation split counts if one of the eight expressions has more than half of its votes (the paper's
-majority rule, arXiv 1608.01041). A face in which a method finds no face counts as wrong. With 2 and 3 classes, only
-faces of those classes are used, for training too. Of the network's scores, only those of the classes are compared.
+majority rule, arXiv 1608.01041). If a method does not find the face, that counts as wrong. With 2 and 3 classes, only
+faces of those classes are used, for training too. Of the network's scores, only those of these classes are compared.
 """
 import argparse
 import functools
@@ -186,7 +186,20 @@ def best_thresholds(widths: Rows, lifts: Rows, smiles: npt.NDArray[np.bool_]) ->
 
 
 def milliseconds(step: Callable[[Image], object], faces: Sequence[Image] | Image) -> float:
-    """Time a step on single faces: the median in milliseconds, after a warm-up."""
+    """Time a step on single faces.
+
+    Parameters
+    ----------
+    step : callable
+        Takes one face.
+    faces : sequence of numpy.ndarray
+        The faces; at most TIMED_FACES are timed, after a warm-up.
+
+    Returns
+    -------
+    float
+        The median in milliseconds.
+    """
     times = []
     for face in [*faces[:WARM_UP_FACES], *faces[:TIMED_FACES]]:
         began = time.perf_counter()
@@ -224,7 +237,7 @@ class Run:
         As `ferplus.load_majority`.
     """
 
-    def __init__(self, data: PathLike, out: PathLike, faces: int = TRAIN_FACES) -> None:
+    def __init__(self, data: PathLike, out: PathLike, *, faces: int = TRAIN_FACES) -> None:
         self.out, self.began = Path(out), time.perf_counter()
         self.out.mkdir(parents=True, exist_ok=True)
         images, labels = load_majority(data, "train")
@@ -243,7 +256,13 @@ class Run:
             self.result["always_the_most_frequent"][str(count)] = float(np.bincount(inside).max() / len(inside))
 
     def log(self, text: str) -> None:
-        """Print a line, with the seconds since the start."""
+        """Print a line, with the seconds since the start.
+
+        Parameters
+        ----------
+        text : str
+            The line.
+        """
         print(f"{time.perf_counter() - self.began:6.0f} s  {text}", flush=True)
 
     def write(self) -> None:
@@ -251,17 +270,49 @@ class Run:
         (self.out / "valid.json").write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
 
     def save(self, name: str, **arrays: npt.ArrayLike) -> int:
-        """Write a model, ``<name>.npz``; returns its size in bytes."""
+        """Write a model.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file, without ``.npz``.
+        **arrays : array_like
+            What to save in it.
+
+        Returns
+        -------
+        int
+            Size of the file in bytes.
+        """
         np.savez_compressed(self.out / f"{name}.npz", **arrays)
         classical.load_model.cache_clear()
         return (self.out / f"{name}.npz").stat().st_size
 
     def grey_stills(self) -> npt.NDArray[np.uint8]:
-        """Return the stills as grey faces, uint8 (N, 48, 48)."""
+        """Convert the stills to grey faces.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (N, 48, 48).
+        """
         return np.stack([classical.grey_face(face) for _, face in self.stills])
 
     def class_mask(self, classes: int, labels: Labels) -> npt.NDArray[np.bool_]:
-        """Return where labels (N,) belong to the 2, 3 or 8 classes of `classical.CLASS_SETS`: bool (N,)."""
+        """Find the labels that belong to a set of classes.
+
+        Parameters
+        ----------
+        classes : {2, 3, 8}
+            A key of `classical.CLASS_SETS`.
+        labels : numpy.ndarray
+            int (N,), indices into EMOTIONS.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool (N,).
+        """
         return np.isin(labels, classical.CLASS_SETS[classes])
 
     def add(self, name: str, predict: Callable[[int], Labels], step: Callable[[Image], object], size: int,
@@ -344,7 +395,18 @@ class Run:
 
 
 def crop_still(name: str) -> Image:
-    """Crop the largest face of a picture in Media/."""
+    """Crop the largest face of a picture in Media/.
+
+    Parameters
+    ----------
+    name : str
+        Name of the picture, without ``.jpg``.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (S, S, 3), BGR.
+    """
     image = helpers.read_image(helpers.ROOT / "Media" / f"{name}.jpg")
     return helpers.crop_face(image, largest_box(helpers.detect_faces(image)))
 
@@ -357,7 +419,13 @@ def _accuracies(rows: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- one part per notebook
 
 def measure_smile_cascade(run: Run) -> None:
-    """Notebook 13: compare the smile cascade with the majority label Happy, for every minNeighbors."""
+    """Notebook 13: compare the smile cascade with the majority label Happy, for every minNeighbors.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     smiles = run.labels == classical.HAPPY
     part = run.result["smile_cascade"] = {"happy": int(smiles.sum()), "curves": {}, "ms_per_face": {}}
     for factor in SMILE_SCALE_FACTORS:
@@ -375,7 +443,13 @@ def measure_smile_cascade(run: Run) -> None:
 
 
 def eigenfaces_and_fisherfaces(run: Run) -> None:
-    """Notebook 14: nearest neighbours and SVMs on eigenfaces and Fisherfaces."""
+    """Notebook 14: nearest neighbours and SVMs on eigenfaces and Fisherfaces.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     rows, valid = classical.equalised_pixels(run.train), classical.equalised_pixels(run.valid)
     stills = classical.equalised_pixels(run.grey_stills())
     mean, basis = classical.eigenfaces(rows[:BASIS_FACES], min(N_EIGENFACES, len(rows) - 1))
@@ -408,7 +482,13 @@ def eigenfaces_and_fisherfaces(run: Run) -> None:
 
 
 def lbp(run: Run) -> None:
-    """Notebook 14: nearest neighbours and an SVM on LBP histograms."""
+    """Notebook 14: nearest neighbours and an SVM on LBP histograms.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     rows, valid = classical.lbp_histograms(run.train), classical.lbp_histograms(run.valid)
 
     def predict(classes: int) -> Labels:
@@ -425,7 +505,13 @@ def lbp(run: Run) -> None:
 
 
 def measure_cv2_face(run: Run) -> None:
-    """Notebook 14: the three recognisers of cv2.face, trained on a few faces, with the expression as the label."""
+    """Notebook 14: the three recognisers of cv2.face, trained on a few faces, with the expression as the label.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     part = run.result["cv2_face"] = {"trained_on": min(CV2_FACES, len(run.train)), "classes": {}, "seconds": {}}
     faces, valid = ([cv2.equalizeHist(face) for face in images] for images in (run.train[:CV2_FACES], run.valid))
     labels = run.train_labels[:CV2_FACES].astype(np.int32)
@@ -446,7 +532,13 @@ def measure_cv2_face(run: Run) -> None:
 
 
 def hog_svms(run: Run) -> None:
-    """Notebook 15: linear and RBF SVM on HOG, and the sweep over cell sizes and numbers of bins."""
+    """Notebook 15: linear and RBF SVM on HOG, and the sweep over cell sizes and numbers of bins.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     rows, valid = classical.hog(run.train), classical.hog(run.valid)
     run.add_svm("HOG + linear SVM", rows, valid, lambda model: run.save("hog", **model),
                 fit=functools.partial(linear_svm, C=LINEAR_C["hog"]))
@@ -534,7 +626,15 @@ def landmark_svms(run: Run) -> tuple[Rows, Labels, Rows, npt.NDArray[np.bool_]]:
 
 
 def measure_network(run: Run, path: PathLike) -> None:
-    """Notebook 17: the network, through OpenCV, on the same faces."""
+    """Notebook 17: the network, through OpenCV, on the same faces.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    path : str or os.PathLike
+        Its ONNX file.
+    """
     net = helpers.load_network(path)
     probabilities = predict_probabilities(net, run.valid)
 
@@ -590,7 +690,7 @@ def main() -> None:
         parser.error(f"--faces {args.faces}: give 50 or more")
     try:
         helpers.load_network(args.network)
-        run = Run(args.data, args.out, args.faces)
+        run = Run(args.data, args.out, faces=args.faces)
         classical.landmarks_path()
     except (FileNotFoundError, ValueError, ImportError) as problem:
         parser.error(str(problem))

@@ -7,11 +7,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import cv2
-import helpers
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+import helpers
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

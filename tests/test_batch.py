@@ -7,18 +7,18 @@ import subprocess
 import sys
 import time
 
-import batch
 import cv2
-import helpers
 import joblib
-import labelling
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
+
+import batch
+import helpers
+import labelling
 import result_store
 import video
-from conftest import ROOT
-from PIL import Image
 
 MEDIA = ROOT / "Media"
 
@@ -258,7 +258,8 @@ def until(condition):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize("kill", ["SIGKILL", "SIGINT"])
 def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
@@ -267,9 +268,11 @@ def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     code = f"import batch; batch.WORTH_STARTING = 0; batch.label_folder({str(folder)!r}, {str(out)!r}, n_jobs=2)"
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: len(list(out.rglob("*.jpg"))) >= 8)
-    os.kill(run.pid, kill)
+    workers = [pid for pid, parent, args in processes() if parent == run.pid and "popen_loky" in args]
+    assert len(workers) == 2
+    os.kill(run.pid, getattr(signal, kill))
     run.wait()
-    until(lambda: not any(f"--process-name LokyProcess" in line and f" {run.pid} " in line for line in processes()))
+    until(lambda: not {pid for pid, _, _ in processes()} & set(workers))           # no idle worker stays behind
     with result_store.ResultStore(out, f"folder {folder.resolve()}") as store:
         done = store._execute("select count(*) from results")[0][0]
     assert 3 <= done < 30 and not (out / "faces.csv").exists()
@@ -283,8 +286,9 @@ def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
 
 
 def processes():
-    """The processes of this machine with their parents, a line each; none where there is no /proc."""
-    return subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()
+    """The processes of this machine: (pid, pid of the parent, command line)."""
+    lines = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()[1:]
+    return [(int(pid), int(parent), args) for pid, parent, args in (line.split(None, 2) for line in lines)]
 
 
 FULL = """
@@ -463,62 +467,121 @@ def test_the_command_says_what_is_wrong(arguments, code, words, holiday, tmp_pat
 
 # ------------------------------------------------------------------ clips
 
+def short_clip(path, frames=40):
+    """The first frames of the clip, at 25 per second, as WebM."""
+    with video.Reader(MEDIA / "sad_to_happy.mp4") as clip, video.Writer(path, 25) as short:
+        for _, (_, frame) in zip(range(frames), clip):
+            short.write(frame)
+    return path
+
+
 def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "PART", 0.5)
+    monkeypatch.setattr(batch, "PART_FRAMES", 12)
     clip = short_clip(tmp_path / "short.webm")
     table = batch.label_clip(clip, tmp_path / "out")
     assert table["frame"].tolist() == list(range(40)) and table["face"].nunique() == 1
     helpers.init_emotion()
-    with video.ExpressionTracker() as live:
-        expected = video.timeline(clip, live.update)
+    with video.ExpressionTracker() as tracker:
+        expected = video.timeline(clip, tracker.update)
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     with video.Reader(tmp_path / "out" / "annotated.webm") as copy, video.Reader(clip) as original:
-        pairs = [(a[1], b[1]) for a, b in zip(copy, original)]
-    copied, frame = (picture.astype(int) for picture in pairs[20])
+        pairs = [(a, b) for a, b in zip(copy, original)]
+    assert [a[0] for a, _ in pairs] == pytest.approx([b[0] for _, b in pairs], abs=0.002)     # table and copy agree on time
+    copied, frame = (picture[1].astype(int) for picture in pairs[20])
     row = table.loc[20].to_dict()
-    drawn = helpers.draw(frame.astype(np.uint8), [{"box": [row[side] for side in "xywh"], "label": row["label"], "emotions": row}])
+    drawn = helpers.draw(frame.astype(np.uint8), [{"box": [row[side] for side in "xywh"], "label": row["label"],
+                                                   "emotions": {name: row[name] for name in helpers.EMOTIONS}}])
     assert len(pairs) == 40
     assert np.abs(copied - drawn).mean() < 5 and np.abs(copied - drawn).mean() < np.abs(copied - frame).mean()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotated.webm", "source.json", "timeline.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotated.webm", "results.sqlite", "timeline.csv"]
 
 
-def test_a_clip_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch, "PART", 0.5)
-    clip, out = short_clip(tmp_path / "short.webm"), tmp_path / "out"
-    update, calls = video.ExpressionTracker.update, []
+def interrupt_after(count, monkeypatch, calls):
+    """Interrupt the tracker at its count-th frame; count 0: never. The times of the frames go into `calls`."""
+    update = video.ExpressionTracker.update
 
-    def interrupted(self, frame, seconds):
+    def spy(self, frame, seconds):
         calls.append(seconds)
-        if len(calls) == 30:
+        if len(calls) == count:
             raise KeyboardInterrupt
         return update(self, frame, seconds)
 
-    monkeypatch.setattr(video.ExpressionTracker, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        batch.label_clip(clip, out)
-    assert sorted(path.name for path in out.iterdir()) == ["part00000.csv", "part00001.csv", "source.json"]
-    calls.clear()
-    monkeypatch.setattr(video.ExpressionTracker, "update", lambda self, frame, seconds: (calls.append(seconds), update(self, frame, seconds))[1])
-    table = batch.label_clip(clip, out)
-    assert table["frame"].tolist() == list(range(40)) and calls[0] == pytest.approx(1.0, abs=0.05)
-    assert table["face"].dropna().unique().tolist() == [0, 1]                      # a new id after the interrupt
+    monkeypatch.setattr(video.ExpressionTracker, "update", spy)
 
-    monkeypatch.setattr(video.Writer, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    (out / "annotated.webm").unlink()
-    with pytest.raises(KeyboardInterrupt):
-        batch.label_clip(clip, out)
-    assert sorted(path.name for path in out.iterdir()) == ["source.json", "timeline.csv"]
+
+@pytest.mark.parametrize("interrupts", [[30], [13, 14], [1, 39]])
+def test_an_interrupted_clip_gives_what_an_uninterrupted_one_gives(interrupts, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PART_FRAMES", 12)
+    clip, out = short_clip(tmp_path / "short.webm"), tmp_path / "out"
+    whole = batch.label_clip(clip, tmp_path / "whole")
+    for count in interrupts:
+        with monkeypatch.context() as patch:
+            interrupt_after(count, patch, [])
+            with pytest.raises(KeyboardInterrupt):
+                batch.label_clip(clip, out)
+    assert not (out / "timeline.csv").exists()
+    calls = []
+    interrupt_after(0, monkeypatch, calls)
+    pd.testing.assert_frame_equal(batch.label_clip(clip, out), whole)              # ids, labels, everything
+    assert len(calls) <= 40
+    assert (out / "timeline.csv").read_bytes() == (tmp_path / "whole" / "timeline.csv").read_bytes()
+    calls.clear()
+    pd.testing.assert_frame_equal(batch.label_clip(clip, out), whole)
+    assert calls == []
+
+
+def test_an_interrupted_drawing_leaves_nothing_half_written(tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(video.Writer, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_clip(clip, out)
+    assert sorted(path.name for path in out.iterdir()) == ["results.sqlite", "timeline.csv"]
+    batch.label_clip(clip, out)
+    assert (out / "annotated.webm").is_file()
+
+
+@pytest.mark.parametrize("change", ["clip", "model", "detector", "confidence"])
+def test_a_changed_clip_or_option_does_everything_again(change, tmp_path, monkeypatch, network_saying):
+    clip, out, options = short_clip(tmp_path / "short.webm", 20), tmp_path / "out", {}
+    batch.label_clip(clip, out)
+    if change == "clip":
+        times = clip.stat()
+        clip.unlink()
+        short_clip(clip, 16)
+        os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    else:
+        options = {"model": network_saying([0, 0, 0, 9, 0, 0, 0, 0]), "detector": "haar", "confidence": 0.95}
+        options = {change: options[change]}
+    calls = []
+    interrupt_after(0, monkeypatch, calls)
+    table = batch.label_clip(clip, out, **options)
+    assert len(calls) == (16 if change == "clip" else 20)
+    pd.testing.assert_frame_equal(table, batch.label_clip(clip, tmp_path / "fresh", **options))
+    with video.Reader(out / "annotated.webm") as copy:
+        assert sum(1 for _ in copy) == (16 if change == "clip" else 20)
+
+
+def test_frames_far_apart_all_get_a_label(tmp_path):
+    """A time lapse: one frame every two seconds."""
+    clip = tmp_path / "slow.webm"
+    with video.Reader(MEDIA / "sad_to_happy.mp4") as original, video.Writer(clip, 25) as slow:
+        for number, (_, frame) in zip(range(6), original):
+            slow.write(frame, 2.0 * number)
+    table = batch.label_clip(clip, tmp_path / "out")
+    assert table["seconds"].tolist() == [0, 2, 4, 6, 8, 10] and table["label"].notna().all() and table["face"].nunique() == 1
+
+
+def test_the_loaded_network_is_used_for_clips_and_never_swapped(tmp_path, network_saying, pictures):
+    clip = short_clip(tmp_path / "short.webm", 6)
+    helpers.init_emotion(network_saying([0, 0, 0, 9, 0, 0, 0, 0]))
+    assert set(batch.label_clip(clip, tmp_path / "out", annotated=False)["label"]) == {"Sad"}
+    own = batch.label_clip(clip, tmp_path / "own", model=helpers.MODEL_PATH, annotated=False)
+    assert own[list(helpers.EMOTIONS)].max(axis=None) < 0.999 and not (tmp_path / "own" / "annotated.webm").exists()
+    assert helpers.detect_emotions(pictures["obama"])[0]["label"] == "Sad"
 
 
 def test_clips_that_can_not_be_labelled(tmp_path):
     with pytest.raises(FileNotFoundError):
         batch.label_clip(tmp_path / "gone.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def short_clip(path):
-    """Forty frames of the clip, 1.6 seconds, as WebM."""
-    with video.Reader(ROOT / "Media" / "sad_to_happy.mp4") as clip, video.Writer(path, 25) as short:
-        for _, (_, frame) in zip(range(40), clip):
-            short.write(frame)
-    return path

@@ -4,11 +4,12 @@ import sys
 import threading
 
 import cv2
-import detectors
-import helpers
 import numpy as np
 import pytest
 from conftest import ROOT
+
+import detectors
+import helpers
 
 DETECTORS = ("ssd", "haar", "hog", "cnn")
 

@@ -5,8 +5,9 @@ More of them:  FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
 import os
 
 import cv2
-import helpers
 import numpy as np
+
+import helpers
 
 COUNT = int(os.environ.get("FUZZ", 300))
 SENTENCES = ("a picture", "the picture", "pixels", "box", "a box", "padding")

@@ -1,5 +1,6 @@
 """Model/: votes become the right labels, the two tables are joined row by row, the report counts correctly."""
 import csv
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -66,8 +67,9 @@ def run_prepare(folder, *options):
 
 def test_scripts_start_in_any_folder(tmp_path):
     scripts = [path for path in sorted((ROOT / "Model").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+    skipped = [] if importlib.util.find_spec("torch") else ["average.py", "train.py"]
     running = [subprocess.Popen([sys.executable, script, "--help"], cwd=tmp_path, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True) for script in scripts if script.name != "train.py"]
+                                stderr=subprocess.STDOUT, text=True) for script in scripts if script.name not in skipped]
     said = {process.args[1].name: process.communicate()[0] for process in running}
     assert len(said) >= 6 and not {name: words for name, words in said.items() if not words.startswith("usage: ")}
 

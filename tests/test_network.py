@@ -3,12 +3,13 @@ import hashlib
 import json
 
 import cv2
-import helpers
 import matplotlib.pyplot as plt
 import numpy as np
 import onnx
 import pytest
 from conftest import ROOT, write_network
+
+import helpers
 
 CARD = (ROOT / "Model" / "README.md").read_text(encoding="utf-8")
 LABELS = {"grace_hopper": ["Neutral"], "astronaut": ["Happy"], "obama": ["Happy"], "clip_sad": ["Sad"],

@@ -1,11 +1,11 @@
 """The notebooks as files: run in order, quiet, linked, described, small, and without a trace of one machine."""
 import json
 import re
-from pathlib import Path
 
-import helpers
 import pytest
 from conftest import ROOT
+
+import helpers
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / name for name in ("README.md", "docs/glossary.md", "Media/CREDITS.md", "Model/README.md", "tests/README.md")]

@@ -2,11 +2,12 @@
 import io
 
 import cv2
-import helpers
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+
+import helpers
 
 HOPPER = ROOT / "Media" / "grace_hopper.jpg"
 

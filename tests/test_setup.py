@@ -3,8 +3,9 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-import check_setup
 import pytest
+
+import check_setup
 
 ROOT = Path(check_setup.__file__).parent
 

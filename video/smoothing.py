@@ -4,7 +4,8 @@ Notebook 9 builds it.
 """
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,18 @@ class LabelSmoother:
         self._histories: list[_History] = []
         self._next_id, self._last = 0, -math.inf
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the smoother knows as plain data, which json takes; see `restore`."""
+        return {"histories": [{**asdict(history), "average": None if history.average is None else history.average.tolist()}
+                              for history in self._histories], "next_id": self._next_id, "last": self._last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where another smoother was when its `state` was taken: the next frames come out exactly as there."""
+        self._histories = [_History(**history) for history in state["histories"]]
+        for history in self._histories:
+            history.average = None if history.average is None else np.array(history.average)
+        self._next_id, self._last = state["next_id"], state["last"]
+
     def clear(self) -> None:
         """Drop the histories of all faces. Their ids are not used again."""
         self._histories = []
@@ -130,7 +143,8 @@ class LabelSmoother:
         check_faces(faces, "LabelSmoother wants a list of faces")
         if check_seconds(seconds) < self._last:
             self.clear()
-        self._histories = [history for history in self._histories if seconds - history.seen <= self.max_gap]
+        self._histories = [history for history in self._histories
+                           if history.seen == self._last or seconds - history.seen <= self.max_gap]
         matched = self._match(faces)
         self._last = seconds
         smoothed: list[Face] = []

@@ -4,8 +4,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
+import numpy as np
 
 import helpers
 from checks import check_number, check_seconds
@@ -63,6 +65,19 @@ class TemplateTracker:
         return float(best) if math.isfinite(best) else -1.0
 
 
+    def state(self) -> dict[str, Any]:
+        """Return all that the tracker knows as plain data, which json takes."""
+        return {"box": self.box, "scale": self.scale, "x": self._x, "y": self._y, "patch": self._patch.tolist()}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> "TemplateTracker":
+        """Make a tracker that continues where another one was when its `state` was taken."""
+        tracker = cls.__new__(cls)
+        tracker.box, tracker.scale = list(state["box"]), state["scale"]
+        tracker._x, tracker._y, tracker._patch = state["x"], state["y"], np.array(state["patch"], np.uint8)
+        return tracker
+
+
 @dataclass
 class _Track:
     """One face that an ExpressionTracker follows."""
@@ -75,6 +90,8 @@ class _Track:
     lost: bool = False         # whether the template was not found in the last frame
     classified: bool = False
 
+
+_KEPT = ("box", "confidence", "found", "missed", "lost", "classified")     # of a track, beside its template
 
 class ExpressionTracker:
     """Find the faces and steady expressions of each frame, fast: detect now and then, track the faces in between.
@@ -97,6 +114,8 @@ class ExpressionTracker:
         See `helpers.detect_faces`. All but ssd return no confidence, so their faces must be detected twice.
     confidence : float
         The minimum confidence of a face, see `helpers.detect_faces`.
+    net : cv2.dnn.Net, optional
+        The network, by default the one that `helpers.init_emotion` loaded.
 
     Raises
     ------
@@ -106,11 +125,11 @@ class ExpressionTracker:
 
     def __init__(self, *, detect_every: float = DETECT_EVERY, classify_every: float = CLASSIFY_EVERY, threaded: bool = False,
                  half_life: float = HALF_LIFE, hysteresis: float = HYSTERESIS, detector: str = "ssd",
-                 confidence: float = 0.5) -> None:
+                 confidence: float = 0.5, net: cv2.dnn.Net | None = None) -> None:
         wanted = "seconds from 0 up, where 0 means every frame"
         self.detect_every = check_number("detect_every", detect_every, wanted, low=0)
         self.classify_every = check_number("classify_every", classify_every, wanted, low=0)
-        self.detector, self.confidence = detector, confidence
+        self.detector, self.confidence, self._net = detector, confidence, net
         self._smoother = LabelSmoother(half_life=half_life, hysteresis=hysteresis)
         self._pool = ThreadPoolExecutor(1) if threaded else None
         self._lock = threading.Lock()                  # a notebook may call update() from several threads
@@ -138,6 +157,26 @@ class ExpressionTracker:
             pool, self._pool, self._pending = self._pool, None, None
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the tracker knows as plain data, which json takes; see `restore`."""
+        with self._lock:
+            tracks = [{**{name: getattr(track, name) for name in _KEPT}, "template": track.template.state()}
+                      for track in self._tracks]
+            return {"shape": list(self._shape), "tracks": tracks, "detected": self._detected, "last": self._last,
+                    "classify_due": self._classify_due, "smoother": self._smoother.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where another tracker was when its `state` was taken.
+
+        Without a thread, the next frames come out exactly as they would have come out there, ids included.
+        """
+        with self._lock:
+            self._start_afresh(tuple(state["shape"]))
+            self._tracks = [_Track(**{**track, "template": TemplateTracker.restored(track["template"])})
+                            for track in state["tracks"]]
+            self._detected, self._last, self._classify_due = state["detected"], state["last"], state["classify_due"]
+            self._smoother.restore(state["smoother"])
 
     def update(self, frame: Image, seconds: float) -> list[Face]:
         """Find the faces of the next frame.
@@ -175,7 +214,7 @@ class ExpressionTracker:
             faces: list[Face] = [{"box": track.box, "confidence": track.confidence} for track in shown]
             due = seconds >= self._classify_due - _TOLERANCE
             if due or not all(track.classified for track in shown):
-                faces = helpers.classify_expressions(frame, faces)
+                faces = helpers.classify_expressions(frame, faces, net=self._net)
                 for track in shown:
                     track.classified = True
             if due:                                    # a forward pass for a new face doesn't move the schedule
