@@ -156,8 +156,9 @@ def check_image(image: Any) -> np.ndarray[Any, Any]:
     if image.size == 0:
         raise ValueError(f"the picture is empty: its shape is {image.shape}")
     if image.dtype != np.uint8 and (image.min() < 0 or image.max() > 255):
-        raise ValueError(f"{image.dtype} pixels from {image.min()} to {image.max()} do not fit 0..255: for a "
-                         "16-bit picture use (image / 257).round().astype('uint8')")
+        raise ValueError(f"{image.dtype} pixels from {image.min()} to {image.max()} do not fit 0..255: "
+                         "divide by the value of white, such as 4095 for 12 bits or 65535 for 16: "
+                         "(image / 4095 * 255).round().astype('uint8')")
     return image
 
 

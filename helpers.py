@@ -25,7 +25,7 @@ import imagefiles
 EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt")  # the order of the scores
 ROOT = Path(__file__).resolve().parent
 MODEL_PATH = ROOT / "Model" / "emotion-ferplus-small.onnx"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")   # the files taken from a folder
+IMAGE_SUFFIXES = imagefiles.SUFFIXES   # the files taken from a folder
 INPUT_SIZE = 64        # pixels; the network's input is INPUT_SIZE x INPUT_SIZE
 PADDING = 0.0          # fraction of the box's longer side that is added on each side of the crop
 LABEL_THRESHOLD = 0.7  # a label with a lower probability gets a question mark: about 4 in 10 such labels are wrong
@@ -47,24 +47,24 @@ class Face(TypedDict, total=False):
 # ---------------------------------------------------------------- Notebook 1: read an image
 
 def read_image(path: PathLike) -> Image:
-    """Read an image file, turned upright by its EXIF tag.
+    """Read an image file, upright, as a viewer shows it; `imagefiles.decode` describes how.
 
     Parameters
     ----------
     path : str or os.PathLike
-        JPEG, PNG, WebP, BMP, TIFF and whatever else Pillow or OpenCV reads, in a folder of any name.
+        JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF and whatever else Pillow or OpenCV reads, in a folder of any name.
 
     Returns
     -------
     numpy.ndarray
-        uint8 (H, W, 3), BGR. Transparent images are laid on white; 16-bit ones become 8-bit.
+        uint8 (H, W, 3), BGR. If the file leaves something in doubt, an `imagefiles.ImageWarning` says what.
 
     Raises
     ------
-    TypeError, FileNotFoundError, ValueError
-        If it is not a path, not there, or a folder, empty, damaged or not an image.
+    TypeError, FileNotFoundError, ValueError, MemoryError
+        If it is not a path, not there, a folder, empty, damaged or not an image, or too large for the memory.
     """
-    return to_bgr(imagefiles.decode(checks.check_file(path, "picture")))
+    return imagefiles.decode(checks.check_file(path, "picture"))
 
 
 def to_bgr(image: Image) -> Image:
@@ -143,12 +143,11 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     if detector not in ("ssd", "haar", "hog", "cnn"):
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
-    height, width = image.shape[:2]
-    if min(height, width) < detectors.MIN_SIDE:
+    if min(image.shape[:2]) < detectors.MIN_SIDE:
         return []
     found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
              detectors.detect_downscaled(image, detector))
-    return [{"box": box, "confidence": score} for box, score in detectors.suppress(found, width, height)]
+    return [{"box": box, "confidence": score} for box, score in found]
 
 
 # ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64

