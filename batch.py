@@ -1,4 +1,4 @@
-"""Label folders of pictures and long clips: a table, and an annotated copy of each. Notebook 18.
+"""Label folders of pictures and long clips: a table, and an annotated copy of each. Notebook 18::
 
     import batch
     faces = batch.label_folder("holiday", "results/holiday")       # a pandas table, one row per face
@@ -39,7 +39,7 @@ from labelling import Answer, Task, copy_name, label_image
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
 PART_FRAMES = 1500         # of a clip, kept at a time: what an interrupt can cost
-CLIP_CODE = ("video/clips.py", "video/player.py", "video/smoothing.py", "video/tracking.py")      # also decides on a clip's table
+CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also decides on a clip's table
 WORTH_STARTING = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
 MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 

@@ -1,9 +1,10 @@
 """Argument checks, once each: what is wrong with a value, in one sentence that says what to do.
 
-helpers.py, video, webcam and batch call these first, so that a step of the lesson is not hidden behind its refusals.
-Nothing here knows about faces in pictures or networks.
+helpers.py, video, webcam and batch call these first, so that validation does not obscure the code of the lesson. This file
+imports nothing else from the project.
 """
 import contextlib
+import hashlib
 import math
 import os
 import tempfile
@@ -14,6 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+KNOWN_NETWORKS = {     # SHA-256 of the networks that are called so; one changed byte can turn Happy into Anger
+    "emotion-ferplus-small.onnx": "c3f6902c90561d5a93f5eeee276dbd43c632560c6d4ba8d4b1701b4c935a83e7",
+    "emotion-ferplus-8.onnx": "a2a2ba6a335a3b29c21acb6272f962bd3d47f84952aaffa03b60986e04efa61c",
+}
 
 
 def describe(thing: object) -> str:
@@ -232,18 +238,22 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
 # ---------------------------------------------------------------- the network's file and input
 
 def check_onnx_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
-    """Check that the bytes of a file are not one of the two things that come in place of a network.
+    """Check that the bytes of a file are not something that comes in place of a network, and that a known file is intact.
 
     Raises
     ------
     ValueError
-        If they are a Git LFS pointer or a web page.
+        If they are a Git LFS pointer or a web page, or if a file of KNOWN_NETWORKS does not have its digest.
     """
     start = data[:64].tobytes().lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path} is a Git LFS pointer of {len(data)} bytes, not the network: run 'git lfs pull'")
     if start.startswith(b"<"):
         raise ValueError(f"{path} is a web page of {len(data)} bytes, not the network: download the file itself")
+    digest = KNOWN_NETWORKS.get(path.name)
+    if digest and hashlib.sha256(data.tobytes()).hexdigest() != digest:
+        raise ValueError(f"{path} is incomplete, damaged, or not the network of that name (its SHA-256 does not begin with "
+                         f"{digest[:8]}): copy or download it again. Give a network of your own another file name")
 
 
 def check_interface(path: Path, net: cv2.dnn.Net, size: int, classes: int) -> None:

@@ -31,9 +31,9 @@ SMALL = 40             # pixels in ssd's input; next to a face smaller than this
 LARGEST = 150          # pixels in a closer look; of a larger face it would find only parts
 MAX_BLOCK = 1200       # pixels; a closer look at more is cut into blocks, so that it does not fill the memory
 FAINT = 0.2            # from this confidence up, a detection that isn't a face yet is a reason to look closer
-CONFIDENT = 0.85       # a detection with a lower confidence must pass a second look ...
-SECOND_LOOK = 0.6      # ... that is, be found again with this confidence
-FULL_HD = 1080         # pixels; a picture whose shorter side is longer always gets the first closer look
+CONFIDENT = 0.88       # a detection with a lower confidence gets a second look ...
+SECOND_LOOK = 0.6      # ... which must find it again with this confidence
+FULL_HD = 1920 * 1080  # pixels; a picture with more, which is hardly a frame of a video, always gets a closer look
 MAX_RATIO = 50         # longer to shorter side; a picture longer than this is cut into 100 pieces, too long for small faces
 MAX_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 
@@ -154,8 +154,8 @@ def detect_with_ssd(image: Image, confidence: float) -> list[Found]:
 
     The first look is one pass of the network; a picture more than twice as long as it is wide takes one pass per piece.
     In a closer look, the picture's shorter side has 600 pixels, and 1200 in a second one. A closer look follows if the
-    look before saw something faint or small; if it saw nothing and the shorter side has 600 pixels or more; and, once,
-    in every picture larger than full HD. A detection that isn't confident must pass a second look, which is one pass.
+    look before saw something small or faint; if it saw nothing and the picture needn't be enlarged; and, once, in every
+    picture larger than full HD. Doubtful detections get a second look of one pass each, see `second_look`.
 
     COSTS
 
@@ -173,24 +173,38 @@ def detect_with_ssd(image: Image, confidence: float) -> list[Found]:
     """
     height, width = image.shape[:2]
     short, scale = min(height, width), SSD_SIDE / min(height, width)
-    confirm = functools.partial(passes_second_look, image)
-    found = _detect_in_pieces(image, min(confidence, FAINT))
-    faces = suppress([f for f in found if f[4] >= confidence], width, height, confirm=confirm)
+    look_again = functools.cache(functools.partial(second_look, image))
+
+    def confirm(face: Scored) -> bool:
+        return face[4] >= CONFIDENT or any(_iou(face, again) > 0.4 for again in look_again(face))
+
+    first = found = _detect_in_pieces(image, min(confidence, FAINT))
+    faces = suppress([face for face in found if face[4] >= confidence], width, height, confirm=confirm)
     closer: list[Scored] = []
     for side, enlargement in CLOSER_LOOKS:
         closer_scale = min(side / short, enlargement)
-        seen = [box for box, _ in faces] + [f[:4] for f in closer]
-        faint = any(f[4] >= FAINT and all(overlap_fraction(f[:4], box) <= 0.5 for box in seen) for f in found)
-        small = any(max(box[2:]) * scale < SMALL for box in seen)
+        if closer_scale < 1.5 * scale or max(height, width) > MAX_RATIO * short:
+            break
+        seen = [*(box for box, _ in faces), *closer]
+        small = any(max(box[2:4]) * scale < SMALL for box in seen)
         nothing = not seen and short >= side
-        large = side == CLOSER_LOOKS[0][0] and short > FULL_HD
-        if (closer_scale < 1.5 * scale or max(height, width) > MAX_RATIO * short
-                or not (faint or small or nothing or large)):
+        large = side == CLOSER_LOOKS[0][0] and (height * width > FULL_HD or height > 2 * width)
+        if not (small or nothing or large or any(_unexplained(look_again(face), seen) for face in _unexplained(found, seen)
+                                                 if max(face[2:4]) * closer_scale <= LARGEST)):
             break
         scale = closer_scale
         found = _detect_scaled(image, scale, min(confidence, FAINT))
-        closer += [f for f in found if f[4] >= confidence]
-    return suppress(closer, width, height, kept=faces, confirm=confirm)
+        closer += [face for face in found if face[4] >= confidence]
+    faces = suppress(closer, width, height, kept=faces, confirm=confirm)
+    faint = [again for face in _unexplained(first, [box for box, _ in faces]) for again in look_again(face)
+             if again[4] >= max(confidence, CONFIDENT) and _iou(face, again) > 0.4]
+    return suppress(faint, width, height, kept=faces)
+
+
+def _unexplained(found: Sequence[Scored], seen: Sequence[Sequence[float]]) -> list[Scored]:
+    """Return the detections from FAINT up that overlap nothing in `seen`, the most confident one first."""
+    return sorted((face for face in found if face[4] >= FAINT and all(overlap_fraction(face, box) <= 0.5 for box in seen)),
+                  key=lambda face: -face[4])
 
 
 def _detect_in_pieces(image: Image, confidence: float) -> list[Scored]:
@@ -237,29 +251,24 @@ def _tile_origins(length: int, side: int, overlap: float) -> list[int]:
     return [int(origin) for origin in np.linspace(0, length - side, count).round()]
 
 
-def passes_second_look(image: Image, face: Scored) -> bool:
-    """Whether a detection is confident, or is found again in the square around it that has three times its longer side.
+def second_look(image: Image, face: Scored) -> list[Scored]:
+    """Run ssd on the square around a detection that has three times its longer side.
 
-    A pattern that looks like a face in one crop and at one size seldom does so in another. Beyond the picture, edge
-    pixels are replicated.
+    A pattern that looks like a face in one crop and at one size seldom does so in another.
 
     Parameters
     ----------
     image : numpy.ndarray
-        uint8 (H, W, 3), BGR.
+        uint8 (H, W, 3), BGR. Beyond it, edge pixels are replicated.
     face : tuple
         (x, y, w, h, confidence) in pixels.
 
     Returns
     -------
-    bool
-        True if the confidence is CONFIDENT or more, or if ssd returns a box there with an IoU above 0.4 and a
-        confidence of SECOND_LOOK or more.
+    list of tuple
+        (x, y, w, h, confidence) of what it finds in the square with a confidence of SECOND_LOOK or more.
     """
-    x, y, w, h, score = face
-    if score >= CONFIDENT:
-        return True
-    height, width = image.shape[:2]
+    x, y, w, h = face[:4]
     side = round(3 * max(w, h))
     left, top = round(x + (w - side) / 2), round(y + (h - side) / 2)
     inside = image[max(top, 0):top + side, max(left, 0):left + side]
@@ -268,10 +277,10 @@ def passes_second_look(image: Image, face: Scored) -> bool:
         size = [max(round(length * scale), 1) for length in inside.shape[1::-1]]
         inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
     above, below, before, after = (max(round(length * scale), 0) for length in
-                                   (-top, top + side - height, -left, left + side - width))
+                                   (-top, top + side - image.shape[0], -left, left + side - image.shape[1]))
     square = cv2.copyMakeBorder(inside, above, below, before, after, cv2.BORDER_REPLICATE)
-    box = [(x - left) * scale, (y - top) * scale, w * scale, h * scale]
-    return any(_iou(box, again[:4]) > 0.4 for again in ssd_detect(square, SECOND_LOOK))
+    return [(left + bx / scale, top + by / scale, bw / scale, bh / scale, score)
+            for bx, by, bw, bh, score in ssd_detect(square, SECOND_LOOK)]
 
 
 def detect_downscaled(image: Image, detector: str) -> list[Found]:

@@ -1,4 +1,4 @@
-"""Facial expression recognition with OpenCV, one small function per step, in the order of the notebooks.
+"""Facial expression recognition with OpenCV, one small function per step, in the order of the notebooks::
 
     import helpers
     helpers.init_emotion()
@@ -102,7 +102,7 @@ def load_network(model: PathLike = MODEL_PATH) -> cv2.dnn.Net:
     Raises
     ------
     TypeError, FileNotFoundError, ValueError
-        If it is not a path, not there, incomplete, a Git LFS pointer or a web page, or a different network.
+        If it is not a path, not there, incomplete, damaged, a Git LFS pointer or a web page, or a different network.
     """
     path = checks.check_file(model, "network")
     data = np.fromfile(path, np.uint8)
@@ -378,10 +378,8 @@ def detect_emotions(image: Image, *, detector: str = "ssd", confidence: float = 
 def top_emotion(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> tuple[str | None, float | None]:
     """Label of the largest face and its probability; (None, None) without a face. Raises as `detect_emotions`."""
     faces = detect_emotions(image, detector=detector, confidence=confidence)
-    if not faces:
-        return None, None
-    largest = max(faces, key=lambda face: face["box"][2] * face["box"][3])
-    return largest["label"], largest["probability"]
+    largest = max(faces, key=lambda face: face["box"][2] * face["box"][3], default=None)
+    return (largest["label"], largest["probability"]) if largest else (None, None)
 
 
 def emotion(image: Image, returndata: bool = False, *, detector: str = "ssd", confidence: float = 0.5) -> Image | None:

@@ -1,7 +1,7 @@
 """From the bytes of an image file to an array: what helpers.read_image calls.
 
-Pillow decodes. OpenCV helps out with samples of more than 8 bits, which Pillow would cut to 8 in colour, with the few kinds
-of files that Pillow doesn't know, and with a second opinion on damage in JPEG and AVIF files.
+Pillow decodes. OpenCV takes over for samples of more than 8 bits, which Pillow would reduce to 8 in colour pictures, and
+for the few kinds of files that Pillow doesn't know. It also gives a second opinion on damage in JPEG and AVIF files.
 """
 import contextlib
 import io
@@ -46,7 +46,7 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 _CODESTREAM = b"\xff\x4f\xff\x51"                          # how the pixels of JPEG 2000 begin
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")      # ends a scan, unlike 00 and D0..D7
 _FAILURES = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)       # what Pillow and its plugins raise
-_lock = threading.Lock()     # one picture at a time: Pillow's size limit, warning filters and stderr are the process's
+_lock = threading.Lock()     # one picture at a time: Pillow's limit, warning filters and stderr belong to the process
 Array = npt.NDArray[Any]
 Tags = dict[int, tuple[Any, ...]]
 
@@ -108,7 +108,7 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _without_size_limit() -> Iterator[None]:
-    """Let Pillow read pictures of any size in a `with` block: it refuses 179 megapixels, for fear of malicious files."""
+    """Let Pillow read pictures of any size in a `with` block: beyond 179 megapixels, it suspects an attack."""
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")                    # remarks on odd metadata
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -134,18 +134,26 @@ def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
         if pixels > MAX_PIXELS:
             raise ValueError(f"{path} has {picture.width} x {picture.height} pixels, more than the {MAX_PIXELS:,} that "
                              "OpenCV takes: save a smaller copy of the picture")
-        np.empty(12 * pixels, np.uint8)     # what reading needs: if it isn't there, a decoder might blame the file
-        notices.extend(_about_frames(kind, data))
+        np.empty(12 * pixels, np.uint8)     # reading needs this much memory; without it, a decoder might blame the file
+        notices.extend(_about_frames(picture, data))
     white = _white(kind, data, tags)
     if not picture or white != 255:
         values, messages = _imdecode(data, cv2.IMREAD_UNCHANGED)
         cut_to_8_bits = bool(tags) and white != 255 and values is not None and values.dtype == np.uint8
         if values is not None and not cut_to_8_bits and "TIFF_Error" not in messages:
+            if data.startswith(b"P7") and values.ndim == 3:
+                values[..., [0, 2]] = values[..., [2, 0]]  # OpenCV reads the red of a PAM file as blue
             key = picture.info.get("transparency") if picture else None
             return _turn(_scale(path, values, white, tags, notices, key), orientation)
     if not picture:
         raise _unreadable(path, data)
-    picture = _load(path, data, picture)
+    try:
+        picture = _load(path, data, picture)
+    except ValueError:
+        values, messages = _imdecode(data, cv2.IMREAD_UNCHANGED) if tags else (None, "")
+        if values is None or "TIFF_Error" in messages or white != 255:
+            raise
+        return _scale(path, values, white, tags, notices)  # a TIFF that only libtiff can read
     if picture.mode == "F":
         raise _float_pixels(path)
     if picture.mode[0] == "I":
@@ -159,7 +167,7 @@ def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
 def _open(path: Path, data: bytes) -> Image.Image | None:
     """Let Pillow read the header; None if it doesn't know the kind of file."""
     formats = [*_FORMATS, "TGA"] if path.suffix.lower() == ".tga" else [*_FORMATS]      # other bytes may look like a TGA
-    if re.match(rb"....ftyp(he|mif1|msf1)", data, re.DOTALL):
+    if re.match(rb"....ftyp(he|mif1|msf1)", data, re.DOTALL) and b"avif" not in data[:64]:
         try:
             import pillow_heif
         except ImportError:
@@ -261,8 +269,8 @@ def _white(kind: str, data: bytes, tags: Tags) -> int | None:
     bits = 8
     if kind == "PNG":
         bits = data[24]
-    elif kind == "JPEG2000":
-        bits = (data[data.index(_CODESTREAM) + 42] & 127) + 1
+    elif kind == "JPEG2000" and len(header := data[data.find(_CODESTREAM):][:43]) == 43:
+        bits = (header[42] & 127) + 1
     elif kind == "PPM" and data[:2] in (b"P2", b"P3", b"P5", b"P6"):
         white = int(re.sub(rb"#[^\n]*", b"", data[:4096]).split()[3])
         return white if white < 65535 else None
@@ -287,15 +295,17 @@ def _orientation(picture: Image.Image, data: bytes) -> int:
     return 1
 
 
-def _about_frames(kind: str, data: bytes) -> list[str]:
+def _about_frames(picture: Image.Image, data: bytes) -> list[str]:
     """Return a sentence if a file holds more than one frame or page, otherwise nothing."""
-    frames = 1
-    if kind in ("GIF", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"):        # the further pictures of an MPO are not to be seen
-        with contextlib.suppress(Exception):                          # whatever is wrong with the later frames
+    frames, kind = 1, picture.format or ""
+    with contextlib.suppress(Exception):                   # whatever is wrong with the later frames
+        if kind in ("GIF", "TIFF"):                        # counting them would move the picture itself
             frames = getattr(Image.open(io.BytesIO(data), formats=[kind]), "n_frames", 1)
-    advice = {"GIF": "for all of them use video.Reader", "PNG": "for all of them use video.Reader",
-              "WEBP": "for all of them save it as GIF or MP4 and use video.Reader",
-              "AVIF": "for all of them save it as GIF or MP4 and use video.Reader"}
+        elif kind in ("PNG", "WEBP", "AVIF", "HEIF"):      # the other pictures in an MPO are not meant to be shown
+            frames = getattr(picture, "n_frames", 1)
+    advice = {"GIF": "use video.Reader for the whole clip", "PNG": "use video.Reader for the whole clip",
+              "WEBP": "save it as GIF or MP4 and use video.Reader for the whole clip",
+              "AVIF": "save it as GIF or MP4 and use video.Reader for the whole clip"}
     return [f"only the first of {frames} frames is read: {advice.get(kind, 'save the others as files of their own')}"
             ] if frames > 1 else []
 
@@ -353,8 +363,8 @@ def _scale(path: Path, values: Array, white: int | None, tags: Tags, notices: li
         if white < 65535 and not ((colours % 257).any() and (colours % 256).any()):      # stretched from 8 bits
             white = 65535
         if white < 65535:
-            notices.append(f"the values of this 16-bit file end at {highest}, so it is read as {white.bit_length()}-bit, "
-                           f"with {white} for white")
+            notices.append(f"the largest value in this 16-bit file is {highest}, so it is read as {white.bit_length()}-bit: "
+                           f"{white} is white")
     image = cv2.convertScaleAbs(colours, alpha=255 / white)
     if tags.get(262) == (0,) and values.ndim == 2 and values.dtype != np.uint8:      # 0 is white
         image = cv2.bitwise_not(image)
@@ -400,10 +410,10 @@ def _damage(picture: Image.Image, data: bytes) -> list[str]:
         found = "corrupt frame"
     elif picture.format in ("WEBP", "HEIF", "JPEG2000"):
         zeros = bytes(max(8192, picture.width * picture.height // 5000))      # flat areas of WebP have shorter runs
-        pixels = data[data.index(_CODESTREAM):] if picture.format == "JPEG2000" else data
+        pixels = data[data.find(_CODESTREAM):] if picture.format == "JPEG2000" else data
         if zeros in pixels and not any(zeros in value for value in picture.info.values() if isinstance(value, bytes)):
             found = "a run of zero bytes"                  # and not in Exif, XMP or a profile
-    return [f"a part of this picture seems to be damaged ({found}), so faces may be missing or wrong: copy or download it "
+    return [f"part of this picture seems to be damaged ({found}), so faces may be missing or wrong: copy or download it "
             "again"] if found else []
 
 
@@ -438,7 +448,7 @@ def _has_zeroed_scan(data: bytes) -> bool:
         while marker == 0xC4 and len(content) > 17:        # one or more tables: class and number, 16 counts, symbols
             zeros_are_eob[content[0]] = content[17] == 0
             content = content[17 + sum(content[1:17]):]
-        if marker == 0xDA and sequential:
+        if marker == 0xDA and sequential and content:
             stripped = scan.rstrip(b"\0")
             if len(scan) - len(stripped) >= 64 and data.endswith(scan):
                 return True                                # zeros to the end of the file; before a marker they are padding
@@ -456,7 +466,7 @@ def _explained(path: Path, problem: Exception) -> Exception:
     if "memory" in reason.lower():
         return MemoryError()
     if re.search("nsupported|not supported|not available|not implemented|limit|nknown", reason):
-        return ValueError(f"{path} is of a kind that Pillow can't read here ({reason}): save it as JPEG or PNG")
+        return ValueError(f"{path} is a kind of picture that Pillow can't read here ({reason}): save it as JPEG or PNG")
     return ValueError(f"{path} can't be read completely ({reason}): copy or download the picture again")
 
 

@@ -110,18 +110,44 @@ def load_labelled_faces(folder: PathLike, *, detector: str = "ssd", confidence: 
 
 
 def _output_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Nodes that compute a graph's output: [Gemm], or [Add, MatMul]; otherwise [last node], or []."""
-    by_output = {node.output[0]: node for node in graph.node}
+    """Nodes that compute a graph's output: [Gemm], [MatMul], [Add, MatMul] or [Add, Gemm]; otherwise [last node], or []."""
+    by_output = {name: node for node in graph.node for name in node.output}
     node = by_output.get(graph.output[0].name)
     if node is None:
         return []
     if node.op_type == "Add":
-        return [node] + [by_output[name] for name in node.input if name in by_output][:1]
+        return [node] + [by_output[name] for name in node.input if name in by_output]
     return [node]
 
 
+def _linear_layer(nodes: list[onnx.NodeProto], constants: dict[str, npt.NDArray[np.float32]]) -> Layer | None:
+    """Weights and bias such that ``features @ weights + bias`` is what these nodes compute, or None if there are none."""
+    if not nodes or nodes[-1].op_type not in ("Gemm", "MatMul"):
+        return None
+    *add, product = nodes
+    options = {item.name: onnx.helper.get_attribute_value(item) for item in product.attribute}
+    biases = [name for node in add for name in node.input if name not in product.output]
+    scales = [1.0] * len(biases)
+    if product.op_type == "Gemm" and "".join(product.input[2:]):
+        biases.append(product.input[2])
+        scales.append(options.get("beta", 1.0))
+    if len(add) > 1 or options.get("transA") or not {product.input[1], *biases} <= set(constants):
+        return None
+    weights = constants[product.input[1]] * np.float32(options.get("alpha", 1.0))
+    if weights.ndim != 2:
+        return None
+    weights = weights.T if options.get("transB") else weights
+    bias = np.zeros((1, weights.shape[1]), np.float32)
+    try:
+        for name, scale in zip(biases, scales):
+            bias = bias + np.float32(scale) * np.broadcast_to(constants[name], bias.shape)
+    except ValueError:                        # one value per face, not per expression
+        return None
+    return weights, bias[0]
+
+
 def last_layer(model: PathLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str, onnx.ModelProto]:
-    """Read the last, linear layer of a network: a Gemm node, or a MatMul and an Add.
+    """Read the last, linear layer of a network: a Gemm or a MatMul node, with or without an Add after it.
 
     Parameters
     ----------
@@ -131,9 +157,9 @@ def last_layer(model: PathLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
     Returns
     -------
     weights : numpy.ndarray
-        float32 (F, 8).
+        float32 (F, 8), multiplied by the node's ``alpha`` if it has one.
     bias : numpy.ndarray
-        float32 (8,).
+        float32 (8,), multiplied by the node's ``beta`` if it has one: the scores are ``features @ weights + bias``.
     tensor : str
         The name of the tensor that is the layer's input.
     file : onnx.ModelProto
@@ -142,26 +168,18 @@ def last_layer(model: PathLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
     Raises
     ------
     ValueError
-        If the last layer is not linear.
+        If the last layer is not linear, if its weights are not constants, or if it transposes its input.
     TypeError, FileNotFoundError, ValueError
         As `helpers.load_network`.
     """
     helpers.load_network(model)               # its error messages name what is wrong with a file
     file = onnx.load(str(model))
-    constants = {item.name: item for item in file.graph.initializer}
+    constants = {item.name: numpy_helper.to_array(item).astype(np.float32) for item in file.graph.initializer}
     nodes = _output_nodes(file.graph)
-    node = nodes[-1] if nodes else None
-    add = next((name for name in nodes[0].input if name in constants), None) if len(nodes) > 1 else None
-    if node is None or node.op_type not in ("Gemm", "MatMul") or node.input[1] not in constants:
+    layer = _linear_layer(nodes, constants)
+    if layer is None:
         raise ValueError(f"{model} does not end in a linear layer with constant weights: it can't be replaced")
-    weights = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-    options = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-    if options.get("transB"):
-        weights = weights.T
-    add = add or (node.input[2] if len(node.input) > 2 else None)
-    bias = (numpy_helper.to_array(constants[add]).astype(np.float32).ravel() if add
-            else np.zeros(weights.shape[1], np.float32))
-    return weights, bias, node.input[0], file
+    return *layer, nodes[-1].input[0], file
 
 
 def extract_features(model: PathLike, faces: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -191,7 +209,8 @@ def extract_features(model: PathLike, faces: npt.NDArray[np.float32]) -> npt.NDA
     net = helpers.load_network(model)
     weights, _, tensor, file = last_layer(model)
     node = next(node for node in file.graph.node if tensor in node.output)
-    name = next(name for name in net.getLayerNames() if name in (f"onnx_node!{node.name}", node.name, tensor))
+    names = (f"onnx_node!{node.name}", f"onnx_node_output_0!{tensor}", node.name, tensor)
+    name = next(name for name in net.getLayerNames() if name in names)
     rows = []
     for start in range(0, len(faces), BATCH_SIZE):
         net.setInput(faces[start:start + BATCH_SIZE])

@@ -1,10 +1,11 @@
 """Average the weights of several runs of train.py into one network, and write it as ONNX.
 
-    python Model/average.py --data DIR --out averaged.onnx Model/runs/robust-0 Model/runs/robust-1 Model/runs/robust-2
+    python Model/average.py --data DIR Model/runs/robust-0 Model/runs/robust-1 Model/runs/robust-2
 
 The runs have to begin with the same weights (--start) and differ by their seed: then they end in the same valley of the
 loss, and their mean is better than each of them (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). The normalisation
-layers get the mean and variance that they meet in the new network. The averaged network costs what one of them costs.
+layers get the mean and variance that they meet in the new network. The averaged network costs what one of them costs. It is
+written to Model/runs/averaged.onnx (--out).
 """
 import argparse
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from Model.ferplus import load_majority, load_split, soft_targets
 from Model.train import (
     BATCH_SIZE,
     DAMAGE_CYCLE,
-    MODEL_PATH,
+    HERE,
     ExpressionNet,
     accuracy,
     augment,
@@ -83,7 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of train.py's --run")
     parser.add_argument("--data", required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
-    parser.add_argument("--out", type=Path, default=MODEL_PATH, help="the ONNX file to write")
+    parser.add_argument("--out", type=Path, default=HERE / "runs" / "averaged.onnx",
+                        help="the ONNX file to write")
     args = parser.parse_args()
     missing = [str(run) for run in args.runs if not (run / "checkpoint.pt").is_file()]
     if missing:

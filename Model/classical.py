@@ -18,6 +18,7 @@ SVM           C. Cortes, V. Vapnik, "Support-vector networks", Machine Learning 
 """
 import functools
 import importlib.util
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ LANDMARK_MARGIN = 24     # pixels added on each side, because the detector needs
 DEFAULT_LANDMARK_BOX = (0.04, 0.12, 0.96, 0.99)   # left, top, right, bottom of dlib's box, as fractions of a FER+ face
 CLASS_SETS = {2: (0, 1), 3: (0, 1, 2), 8: tuple(range(8))}      # indices into EMOTIONS: the 2 and 3 most frequent, all
 HAPPY = EMOTIONS.index("Happy")
+
+_lock = threading.Lock()   # an OpenCV cascade gives wrong answers when two threads use it at once
 
 Rows = npt.NDArray[np.float32]
 ModelArrays = dict[str, npt.NDArray[Any]]
@@ -116,7 +119,7 @@ def cascade(name: str) -> cv2.CascadeClassifier:
     Returns
     -------
     cv2.CascadeClassifier
-        The cascade.
+        The cascade. Every caller gets the same one, and only one thread at a time may use it.
 
     Raises
     ------
@@ -155,7 +158,8 @@ def smile_neighbours(face: Image, *, scale_factor: float = 1.1) -> int:
     if not scale_factor > 1:
         raise ValueError(f"scale_factor is {scale_factor!r}: each step makes the picture smaller, so give 1.05 or more")
     half = grey_face(face, size=SMILE_FACE_SIZE)[SMILE_FACE_SIZE // 2:]
-    _, counts = cascade("smile").detectMultiScale2(half, scale_factor, 1)
+    with _lock:
+        _, counts = cascade("smile").detectMultiScale2(half, scale_factor, 1)
     return int(max(counts, default=0))
 
 

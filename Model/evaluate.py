@@ -31,7 +31,8 @@ import onnx
 import helpers
 from helpers import EMOTIONS, Image, PathLike
 from Model.adapt import extract_features
-from Model.ferplus import load_majority, load_split
+from Model.damage import CORRUPTIONS, corrupt
+from Model.ferplus import duplicates_of, load_majority, load_split
 from Model.vgg13 import build_vgg13
 
 BATCH_SIZE = 64    # faces per forward pass; the results do not depend on it
@@ -174,6 +175,35 @@ def robustness(net: cv2.dnn.Net, images: npt.NDArray[np.uint8], labels: npt.NDAr
     return {kind: {str(amount): float((predict_probabilities(net, [transform(image, kind, amount) for image in images])
                                        .argmax(1) == labels).mean()) for amount in amounts}
             for kind, amounts in TRANSFORMS.items()}
+
+
+def corruptions(net: cv2.dnn.Net, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer],
+                ) -> dict[str, dict[str, float]]:
+    """Measure the network on faces damaged as cameras do, see damage.CORRUPTIONS.
+
+    Parameters
+    ----------
+    net : cv2.dnn.Net
+        From `helpers.load_network`.
+    images : numpy.ndarray
+        uint8 (N, 48, 48), grey.
+    labels : numpy.ndarray
+        int (N,), indices into EMOTIONS.
+
+    Returns
+    -------
+    dict of {str: dict of {str: float}}
+        For each corruption, and for their "mean": ``accuracy``, ``neutral`` (the fraction of the faces that the network
+        calls Neutral) and ``ece`` (the calibration error), all 0..1.
+    """
+    found = {}
+    for name in CORRUPTIONS:
+        probabilities = predict_probabilities(net, corrupt(images, name))
+        guesses = probabilities.argmax(1)
+        found[name] = {"accuracy": float((guesses == labels).mean()), "neutral": float((guesses == 0).mean()),
+                       "ece": calibration(labels, probabilities)["ece"]}
+    found["mean"] = {key: float(np.mean([figures[key] for figures in found.values()])) for key in ("accuracy", "neutral", "ece")}
+    return found
 
 
 def bad_camera(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -336,6 +366,12 @@ def format_report(result: dict[str, Any]) -> str:
                              for fraction in (result["recall"][name], result["precision"][name]))
         lines.append(f"{name:10}{result['counts'][name]:6}{recall:>8}{precision:>11}   "
                      + "".join(f"{count:9}" for count in row))
+    if "without_duplicates" in result:
+        rest = result["without_duplicates"]
+        lines.append(f"{rest['accuracy']:.2%} of the {rest['faces']} faces that are not in the training split as well")
+    for name, figures in result.get("corruptions", {}).items():
+        lines.append(f"{name:20} accuracy {figures['accuracy']:6.1%}   called Neutral {figures['neutral']:6.1%}   "
+                     f"calibration error {figures['ece']:6.1%}")
     for kind, accuracies in result.get("robustness", {}).items():
         lines.append(f"{kind:10}" + "".join(f"{amount:>8}" for amount in accuracies))
         lines.append(" " * 10 + "".join(f"{accuracy:8.1%}" for accuracy in accuracies.values()))
@@ -348,7 +384,8 @@ def main() -> None:
     parser.add_argument("model", help="ONNX file with the interface of emotion-ferplus-8.onnx")
     parser.add_argument("--data", required=True, help="folder with ferplus_<split>.npz")
     parser.add_argument("--split", default="valid", help="train, valid or test")
-    parser.add_argument("--robustness", action="store_true", help="also measure on shifted, scaled and squashed faces")
+    parser.add_argument("--robustness", action="store_true", help="also measure on shifted, scaled and squashed faces, "
+                        "and under the corruptions of damage.py")
     parser.add_argument("--json", type=Path, help="also write the report to this file")
     parser.add_argument("--keep", type=Path, help="also write votes, scores and features to this npz file")
     args = parser.parse_args()
@@ -358,12 +395,17 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as problem:
         parser.error(str(problem))
     ours, original = milliseconds_per_face([net, load_vgg13()], images[0])
-    result = {"model": Path(args.model).name, "split": args.split,
-              **report(labels, predict_probabilities(net, images)),
+    probabilities = predict_probabilities(net, images)
+    result = {"model": Path(args.model).name, "split": args.split, **report(labels, probabilities),
               "ms_per_face": round(ours, 3), "ms_vgg13": round(original, 3), "threads": cv2.getNumThreads(),
               "opencv": cv2.__version__}
+    if args.split != "train" and (Path(args.data).expanduser() / "ferplus_train.npz").is_file():
+        new = ~duplicates_of(images, args.data, ["train"])       # some faces are in both splits, pixel for pixel
+        result["without_duplicates"] = {"faces": int(new.sum()), "accuracy":
+                                        float((probabilities.argmax(1) == labels)[new].mean())}
     if args.robustness:
         result["robustness"] = robustness(net, images, labels)
+        result["corruptions"] = corruptions(net, images, labels)
     print(format_report(result))
     if args.keep:
         save_predictions(net, args.model, args.data, args.split, args.keep)

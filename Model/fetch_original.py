@@ -3,7 +3,8 @@
     python Model/fetch_original.py
 
 35 MB from the ONNX model zoo: from Hugging Face, and if that fails from GitHub. The file only gets its name after its
-size and SHA-256 have been checked, so nothing incomplete is left behind. A correct file that is already there is not
+size and SHA-256 have been checked; until then it ends in .part, and a later run replaces what is left of an interrupted
+one. A correct file that is already there is not
 downloaded again. Then: helpers.init_emotion("Model/emotion-ferplus-8.onnx").
 """
 import argparse
@@ -11,7 +12,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pooch
 import requests
@@ -56,7 +56,8 @@ def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: s
           progress: bool = True) -> Path:
     """Download a file of known size and SHA-256 from the first address that has it.
 
-    Until it has been checked, the file has a temporary name, and it is deleted if an error is raised.
+    Until it has been checked, the file has the suffix ``.part`` as well. It is deleted if an error is raised, and if the
+    process was killed, the next call replaces it.
 
     Parameters
     ----------
@@ -84,16 +85,19 @@ def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: s
         If the file can't be written.
     """
     path = Path(path)
-
-    def download(url: str, output: Any, caller: Any) -> None:
-        pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)(url, output, caller)
-        check_download(output, size)
-
+    if path.is_file() and pooch.file_hash(str(path)) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
     reasons = []
     for url in urls:
         host = url.split("/")[2]
         try:
-            pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=download)
+            pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)(url, str(part), None)
+            check_download(part, size)
+            if pooch.file_hash(str(part)) != sha256:
+                raise ValueError("sent a file with a different SHA-256")
+            os.replace(part, path)
             return path
         except requests.HTTPError as problem:
             reasons.append(f"{host} answered {problem.response.status_code}")
@@ -104,8 +108,9 @@ def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: s
         except requests.RequestException:
             reasons.append(f"{host} can't be reached: are you online?")
         except ValueError as problem:
-            words = str(problem)
-            reasons.append(f"{host} " + (words if words.startswith("sent") else "sent a file with a different SHA-256"))
+            reasons.append(f"{host} {problem}")
+        finally:
+            part.unlink(missing_ok=True)
     raise RuntimeError("; ".join(reasons) + ". Nothing was written. Try again later, or download the file by hand and "
                        "check it as described in Model/README.md.")
 
@@ -115,7 +120,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / NAME, help="the file to write")
     args = parser.parse_args()
-    pooch.get_logger().setLevel("WARNING")
     try:
         path = fetch(args.out)
     except RuntimeError as problem:

@@ -13,7 +13,8 @@ PrivateTest) to DIR, and prints how many rows were left out and why. It takes ab
 
 The two tables correspond row by row. Some rows of FER+ have no image name, because the image is not a face. Those rows
 are left out, but they still count: if you join only the rows with a name, every later face gets the votes of another
-one.
+one. The image names are numbered (fer0000000.png, ...), so the script can tell when a row is missing or doubled, and
+stops at the first one that does not fit.
 
 The second command is for your own pictures: MINE/Happy/*.jpg, MINE/Sad/*.jpg, ... for training, and a folder OTHERS of
 the same kind for validation. OTHERS must show other people than MINE; otherwise you measure how well the network
@@ -23,6 +24,8 @@ expression of its subfolder. With --arrays, the training split is DIR/ferplus_tr
 """
 import argparse
 import csv
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ from Model.ferplus import load_split
 SPLITS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 CSV_VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FACE_SIZE = 48
+FAR_AWAY = 100        # numbers: an image name this far from its neighbours' may be a copy of another row's
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.str_]]    # images, votes, names
 Row = dict[str, str]
@@ -109,6 +113,47 @@ def read_pixels(text: str, row: int) -> npt.NDArray[np.uint8]:
     return pixels.astype(np.uint8).reshape(FACE_SIZE, FACE_SIZE)
 
 
+def first_misplaced_row(names: Sequence[str]) -> int | None:
+    """Find the first row of FER+ that does not fit the rows before it, by the numbers in the image names.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The column "Image name", one entry per row: ``ferNNNNNNN.png``, or empty.
+
+    Returns
+    -------
+    int or None
+        The row, counted from 1. A row before it is missing, or it is doubled or in the wrong place. None if all names fit.
+
+    Notes
+    -----
+    The number is not simply that of the row. Names count up from 0, but only some of the rows without a name use up a
+    number, so the numbers may skip as many values as there are such rows in between. In addition, the published table
+    gives a few rows the name of another row far away: fer0006953.png, for example, also stands between fer0005264.png and
+    fer0005265.png. Such a row counts like one without a name.
+
+    Examples
+    --------
+    >>> first_misplaced_row(["fer0000000.png", "", "fer0000001.png", "", "fer0000003.png"]) is None
+    True
+    >>> first_misplaced_row(["fer0000000.png", "fer0000002.png", "fer0000003.png"])
+    2
+    """
+    times = Counter(names)
+    last, skipped = -1, 0            # the last number, and the rows since then that may or may not have used one up
+    for row, name in enumerate(names, start=1):
+        match = re.fullmatch(r"fer(\d{7})\.png", name)
+        number = int(match[1]) if match else -1
+        if last < number <= last + 1 + skipped:
+            last, skipped = number, 0
+        elif not name or (match and times[name] > 1 and abs(number - last) > FAR_AWAY):
+            skipped += 1
+        else:
+            return row
+    return None
+
+
 def join_tables(faces: Sequence[Row], votes: Sequence[Row]) -> tuple[dict[str, Arrays], dict[str, int]]:
     """Join the two tables row by row.
 
@@ -129,17 +174,23 @@ def join_tables(faces: Sequence[Row], votes: Sequence[Row]) -> tuple[dict[str, A
     Raises
     ------
     ValueError
-        If the tables have different lengths, if a row belongs to different parts, or if a row can't be read.
+        If the tables have different lengths, if a row belongs to different parts, if an image name does not fit its row,
+        or if a row can't be read.
     """
     if len(faces) != len(votes):
         raise ValueError(f"the tables do not belong together: {len(faces)} faces, {len(votes)} rows of votes")
     parts: dict[str, tuple[list[Any], list[Any], list[str]]] = {split: ([], [], []) for split in SPLITS.values()}
     left_out = {"no image name": 0, "no picture": 0}
-    for row, (face, vote) in enumerate(zip(faces, votes), start=1):
+    image_names = [(vote["Image name"] or "").strip() for vote in votes]
+    misplaced = first_misplaced_row(image_names)
+    for row, (face, vote, name) in enumerate(zip(faces, votes, image_names), start=1):
         if face["Usage"] != vote["Usage"] or face["Usage"] not in SPLITS:
             raise ValueError(f"row {row} is {face['Usage']!r} in fer2013 and {vote['Usage']!r} in FER+: "
                              "the tables do not belong together")
-        name = (vote["Image name"] or "").strip()
+        if row == misplaced:
+            raise ValueError(f"FER+ row {row} has the image name {name!r}, which does not fit the rows before it: a row is "
+                             "missing, doubled or in the wrong place, so faces would get the votes of others. "
+                             "Download fer2013new.csv again")
         if not name:
             left_out["no image name"] += 1
             continue

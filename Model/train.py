@@ -1,16 +1,17 @@
 """Train the project's own expression network on FER+ and write it as ONNX.
 
     pip install -r requirements.txt -r Model/requirements.txt
-    python Model/train.py --data DIR --run Model/runs/alone --out alone.onnx
-    python Model/train.py --data DIR --start Model/runs/alone/checkpoint.pt --teachers alone.onnx
+    python Model/train.py --data DIR --run Model/runs/alone
+    python Model/train.py --data DIR --start Model/runs/alone/checkpoint.pt --teachers Model/runs/alone/network.onnx
 
 DIR holds ferplus_train.npz and ferplus_valid.npz. The first command is enough for a good network. The second one
 continues from it with teachers: any ONNX files with this interface, several of them if you have them. With --damage,
 half of the faces are damaged as in damage.py, so that the network copes with bad cameras.
 
-The script writes Model/emotion-ferplus-small.onnx (--out) after the last epoch, and a checkpoint and a log in
-Model/runs/small (--run) after every epoch. If it is interrupted, the same command resumes from the last checkpoint.
-The same seed on the same machine with the same number of threads gives the same network.
+The script writes a checkpoint and a log to Model/runs/small (--run) after every epoch, and network.onnx beside them
+(--out) after the last one. The network that the project ships with is not touched. If the script is interrupted, the same
+command resumes from the last checkpoint. The same seed on the same machine with the same number of threads gives the same
+network.
 
 The recipe in one paragraph: a residual network of 1.5 million parameters, which works at 48 pixels, the size of FER+
 faces; the votes of the ten taggers as soft targets (cross-entropy with a distribution, Barsoum et al. 2016, arXiv
@@ -24,6 +25,7 @@ or their moving average are exported, whichever is better on valid. Scores are d
 import argparse
 import copy
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from checks import save_atomically
-from helpers import EMOTIONS, INPUT_SIZE, MODEL_PATH, PathLike, forward, load_network, preprocess, softmax
+from helpers import EMOTIONS, INPUT_SIZE, PathLike, forward, load_network, preprocess, softmax
 from Model.damage import damage
 from Model.ferplus import duplicates_of, load_majority, load_split, soft_targets
 
@@ -244,6 +246,26 @@ def preprocess_all(images: Images) -> npt.NDArray[np.float32]:
         float32 (N, 1, 64, 64), grey 0..255.
     """
     return np.concatenate([preprocess(image) for image in images])
+
+
+def data_digest(*arrays: npt.NDArray[np.generic]) -> str:
+    """Compute a digest of arrays, by which a resumed run recognises its data.
+
+    Parameters
+    ----------
+    *arrays : numpy.ndarray
+        Of any shape and type.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike]) -> Targets:
@@ -496,7 +518,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="folder with ferplus_train.npz and ferplus_valid.npz")
-    parser.add_argument("--out", type=Path, default=MODEL_PATH, help="the ONNX file to write")
+    parser.add_argument("--out", type=Path, help="the ONNX file to write; the default is network.onnx in the folder of --run")
     parser.add_argument("--run", type=Path, default=HERE / "runs" / "small", help="folder for checkpoint and log")
     parser.add_argument("--start", type=Path, metavar="FILE", help="start from a network that this script wrote: the "
                         "averaged weights of a checkpoint.pt, or an .onnx file")
@@ -512,20 +534,31 @@ def main() -> None:
     if args.damage:
         (epochs, peak, magnitude), sizes = DAMAGE_CYCLE, DAMAGE_SIZES
     epochs = args.epochs or epochs
+    out = args.out or args.run / "network.onnx"
     if args.threads:
         torch.set_num_threads(args.threads)
 
-    images, votes = load_split(args.data, "train")
+    try:
+        images, votes = load_split(args.data, "train")
+        valid_images, valid_labels = load_majority(args.data, "valid")
+        duplicates = duplicates_of(images, args.data, ("valid", "test"))
+    except (OSError, ValueError) as problem:
+        parser.error(str(problem))
     targets, keep = soft_targets(votes)
-    duplicates = duplicates_of(images, args.data, ("valid", "test"))
     keep &= ~duplicates
     print(f"{duplicates.sum()} faces left out, because they are in valid or test too")
     images, targets = images[keep], targets[keep]
     top = torch.from_numpy(targets.argmax(1))
+    shown = torch.cat([torch.arange(len(top))] + [
+        (top == EMOTIONS.index(name)).nonzero()[:, 0].repeat(times - 1) for name, times in REPEATS.items()])
+    steps_per_epoch = len(shown) // BATCH_SIZE
+    if not steps_per_epoch:
+        parser.error(f"{len(images)} training faces are left, too few for one batch of {BATCH_SIZE}: add more, or add "
+                     "yours to the FER+ faces with prepare.py --arrays. With a few dozen faces, adapt.py works better")
+    data = data_digest(images, targets, valid_images, valid_labels)
     if args.teachers:
         targets = distil_targets(targets, images, args.teachers)
     faces, targets = torch.from_numpy(images), torch.from_numpy(targets)
-    valid_images, valid_labels = load_majority(args.data, "valid")
     valid_faces = torch.from_numpy(preprocess_all(valid_images))
     valid_labels = torch.from_numpy(valid_labels)
     print(f"{len(faces)} training faces ({(~keep).sum()} left out: duplicates, and faces without an expression), "
@@ -549,21 +582,25 @@ def main() -> None:
     checkpoint = args.run / "checkpoint.pt"
     settings = {"cycle": [epochs, peak, magnitude], "sides": [list(pair) for pair in sizes], "seed": args.seed,
                 "start": str(args.start), "teachers": [str(path) for path in args.teachers or []],
-                "damage": args.damage}
+                "damage": args.damage, "data": data}
     start = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
-        if state["settings"] != settings:
-            parser.error(f"{checkpoint} was made with {state['settings']}, not {settings}: choose another --run")
+        before = state["settings"]
+        if "data" not in before:
+            parser.error(f"{checkpoint} is from an older version of this script, which did not record its training data, so "
+                         "it can't be resumed: choose another --run")
+        changed = [name for name in settings if before.get(name) != settings[name]]
+        if changed:
+            parser.error(f"{checkpoint} belongs to a different run: " + ", ".join(
+                "the faces in --data have changed" if name == "data" else f"{name} was {before.get(name)}, now {settings[name]}"
+                for name in changed) + ". Choose another --run")
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["epoch"]
         print(f"resuming after epoch {start}")
 
-    shown = torch.cat([torch.arange(len(faces))] + [
-        (top == EMOTIONS.index(name)).nonzero()[:, 0].repeat(times - 1) for name, times in REPEATS.items()])
-    steps_per_epoch = len(shown) // BATCH_SIZE
     for epoch in range(start, epochs):
         began, total = time.perf_counter(), 0.0
         rng = torch.Generator().manual_seed(args.seed * 1000 + epoch)
@@ -612,8 +649,8 @@ def main() -> None:
     chosen_net = net if best == "last weights" else average
     temperature = fit_temperature(chosen_net, valid_faces, valid_labels)
     print(f"scores are divided by {temperature}")
-    export(chosen_net, args.out, temperature=temperature)
-    print(f"wrote {args.out} ({args.out.stat().st_size:,} bytes)")
+    export(chosen_net, out, temperature=temperature)
+    print(f"wrote {out} ({out.stat().st_size:,} bytes)")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ project = html_title = "Facial expression recognition, cell by cell"
 extensions = ["myst_nb",                   # notebooks and Markdown as pages
               "sphinx.ext.autodoc", "numpydoc"]     # the page on the functions, from their docstrings
 autodoc_typehints = "none"                 # the types are in the text
+autodoc_preserve_defaults = True           # names of constants, not their values on the machine that built it
 numpydoc_show_class_members = False
 root_doc = "README"
 include_patterns = ["README.md", "CONTRIBUTING.md", "notebooks/*.ipynb", "*/*.md"]

@@ -121,6 +121,21 @@ def test_pictures_that_can_not_be_used_are_left_out_by_name(pictures, tmp_path):
         adapt.load_labelled_faces(folder, detector="yolo")
 
 
+def test_the_largest_face_is_used(tmp_path):
+    (tmp_path / "Happy").mkdir()
+    image = helpers.read_image(ROOT / "Media" / "astronaut.jpg")
+    small = helpers.cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=helpers.cv2.INTER_AREA)
+    both = np.zeros((image.shape[0], image.shape[1] + small.shape[1], 3), np.uint8)
+    both[:small.shape[0], :small.shape[1]] = small
+    both[:, small.shape[1]:] = image
+    helpers.cv2.imwrite(str(tmp_path / "Happy" / "both.png"), both)
+    found = helpers.detect_faces(both)
+    areas = [face["box"][2] * face["box"][3] for face in found]
+    assert len(found) == 2 and max(areas) > 3 * min(areas)
+    expected = helpers.preprocess(helpers.crop_face(both, found[int(np.argmax(areas))]["box"]))
+    assert np.array_equal(adapt.load_labelled_faces(tmp_path)[0], expected)
+
+
 def test_folders_that_can_not_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match="subfolder per expression"):
         adapt.load_labelled_faces(tmp_path / "nowhere")
@@ -155,12 +170,75 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
     assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_network_without_a_last_layer_is_refused(tmp_path):
+def test_a_network_with_another_input_is_refused(tmp_path):
     node = onnx.helper.make_node("Relu", ["a"], ["b"])
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:])), tmp_path / "relu.onnx")
     with pytest.raises(ValueError, match="different network"):
         adapt.last_layer(tmp_path / "relu.onnx")
+
+
+# ------------------------------------------------------------------ every form of a last layer
+
+def ending_in(path, *nodes, names=("", "", ""), **constants):
+    """A network whose features are the face's four quarters' means, ending in `nodes`, which turn "features" into "scores"."""
+    make = onnx.helper.make_node
+    start = [make("AveragePool", ["Input3"], ["pooled"], kernel_shape=[32, 32], strides=[32, 32], name=names[0]),
+             make("Flatten", ["pooled"], ["features"], name=names[1])]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            for name, shape in (("Input3", ["N", 1, 64, 64]), ("scores", ["N", 8]))]
+    arrays = [onnx.numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in constants.items()]
+    graph = onnx.helper.make_graph(start + list(nodes), "g", ends[:1], ends[1:], arrays)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=7), path)
+    return path
+
+
+W = np.random.default_rng(3).normal(0, 0.1, (4, 8))
+B = np.random.default_rng(4).normal(0, 1, 8)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("nodes, constants", [
+    ([("Gemm", ["features", "w", "b"], {"alpha": 0.5, "beta": 2.0})], {"w": W, "b": B}),
+    ([("Gemm", ["features", "w", "b"], {"alpha": 0.5, "beta": 2.0, "transB": 1})], {"w": W.T, "b": B}),
+    ([("Gemm", ["features", "w"], {"alpha": 3.0, "transB": 1})], {"w": W.T}),
+    ([("Gemm", ["features", "w", "b"], {"beta": 0.5})], {"w": W, "b": B[None]}),
+    ([("MatMul", ["features", "w"], {})], {"w": W}),
+    ([("MatMul", ["features", "w"], {}), ("Add", ["0", "b"], {})], {"w": W, "b": B}),
+    ([("MatMul", ["features", "w"], {}), ("Add", ["b", "0"], {})], {"w": W, "b": B[None]}),
+    ([("Gemm", ["features", "w", "b"], {"beta": 2.0}), ("Add", ["0", "c"], {})], {"w": W, "b": B, "c": B[::-1]})])
+def test_every_linear_layer_gives_its_scores(nodes, constants, named, tmp_path):
+    made = [onnx.helper.make_node(kind, inputs, ["scores" if index + 1 == len(nodes) else str(index)],
+                                  name=f"last{index}" if named else "", **options)
+            for index, (kind, inputs, options) in enumerate(nodes)]
+    path = ending_in(tmp_path / "net.onnx", *made, names=("pool", "flat") if named else ("", ""), **constants)
+    faces = some_faces(5)
+    weights, bias, _, _ = adapt.last_layer(path)
+    scores = helpers.forward(helpers.load_network(path), faces)
+    assert np.ptp(scores) > 1 and weights.shape == (4, 8) and bias.shape == (8,)
+    assert np.allclose(adapt.extract_features(path, faces) @ weights + bias, scores, atol=1e-3)
+    again = adapt.replace_last_layer(path, weights[:, ::-1], bias[::-1], tmp_path / "again.onnx")
+    assert np.allclose(helpers.forward(helpers.load_network(again), faces), scores[:, ::-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("nodes, constants", [
+    ([("Gemm", ["features", "w", "b"], ["0"], {}), ("Relu", ["0"], ["scores"], {})], {"w": W, "b": B}),
+    ([("MatMul", ["features", "w"], ["0"], {}), ("Softmax", ["0"], ["scores"], {})], {"w": W}),
+    ([("MatMul", ["features", "w"], ["0"], {}), ("Sigmoid", ["0"], ["1"], {}), ("Add", ["1", "b"], ["scores"], {})],
+     {"w": W, "b": B}),
+    ([("MatMul", ["features", "w"], ["0"], {}), ("MatMul", ["features", "v"], ["1"], {}), ("Add", ["0", "1"], ["scores"], {})],
+     {"w": W, "v": W}),
+    ([("MatMul", ["features", "w"], ["0"], {}), ("Add", ["0", "0"], ["scores"], {})], {"w": W}),
+    ([("Transpose", ["features"], ["0"], {"perm": [1, 0]}), ("Gemm", ["0", "w", "b"], ["scores"], {"transA": 1})],
+     {"w": W, "b": B})])
+def test_what_is_not_one_linear_layer_is_refused(nodes, constants, tmp_path):
+    path = ending_in(tmp_path / "net.onnx", *(onnx.helper.make_node(kind, inputs, outputs, **options)
+                                              for kind, inputs, outputs, options in nodes), **constants)
+    with pytest.raises(ValueError, match="does not end in a linear layer"):
+        adapt.last_layer(path)
+    with pytest.raises(ValueError, match="does not end in a linear layer"):
+        adapt.replace_last_layer(path, W, B, tmp_path / "new.onnx")
+    assert not (tmp_path / "new.onnx").exists()
 
 
 def test_from_the_command_line(pictures, tmp_path):

@@ -1,5 +1,6 @@
 """Model/classical.py and train_classical.py: committed models give the committed labels, and training works end to end."""
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -76,6 +77,13 @@ def test_one_count_answers_for_every_min_neighbors(faces):
         count = classical.smile_neighbours(face)
         for n in (1, 5, 20, 60):
             assert (len(classical.cascade("smile").detectMultiScale(half, 1.1, n)) > 0) == (count > n)
+
+
+def test_three_threads_count_the_same_neighbours(faces):
+    crops = list(faces.values()) * 8
+    expected = [classical.smile_neighbours(face) for face in faces.values()] * 8
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(classical.smile_neighbours, crops)) == expected
 
 
 @pytest.mark.parametrize("count", [12, 60])      # fewer faces than pixels, and more

@@ -114,6 +114,18 @@ def test_an_interrupt_leaves_nothing(server, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_a_killed_download_left_is_replaced(server, tmp_path):
+    program = ("import os; from pathlib import Path; from Model import fetch_original as f\n"
+               "def killed(self, url, output, caller):\n"
+               "    Path(output).write_bytes(bytes(5000)); os._exit(9)\n"
+               "f.pooch.HTTPDownloader.__call__ = killed\n"
+               f"f.fetch({str(tmp_path / 'file.onnx')!r}, urls=['http://127.0.0.1:9/good'], progress=False)")
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 9
+    assert os.listdir(tmp_path) == ["file.onnx.part"]
+    assert fetch(tmp_path, server.url + "/good").read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["file.onnx"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on a process's file size")
 def test_a_full_disk(server, tmp_path):
     program = ("import resource, sys; from Model import fetch_original as f\n"
@@ -135,7 +147,7 @@ def test_the_addresses_are_those_of_the_model_zoo():
 
 @pytest.fixture(scope="module")
 def vgg13(tmp_path_factory):
-    path = tmp_path_factory.mktemp("vgg13") / fetch_original.NAME
+    path = tmp_path_factory.mktemp("vgg13") / "vgg13.onnx"      # under its real name, another SHA-256 is refused
     onnx.save(build_vgg13(), path)
     return path
 

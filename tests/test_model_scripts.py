@@ -1,4 +1,5 @@
 """Model/: votes become the right labels, the two tables are joined row by row, the report counts correctly."""
+import copy
 import csv
 import importlib.util
 import json
@@ -11,7 +12,7 @@ import pytest
 from conftest import ROOT, run_main
 
 import helpers
-from Model import evaluate, ferplus, prepare
+from Model import agreement, damage, evaluate, ferplus, prepare
 
 
 def votes(**counts):
@@ -90,6 +91,11 @@ def test_each_face_keeps_its_own_votes(tmp_path):
 @pytest.mark.parametrize("change, words", [
     (lambda faces, rows: rows.pop(), "10 faces, 9 rows"),
     (lambda faces, rows: rows.insert(0, rows.pop()), "row 1 is 'Training'"),
+    (lambda faces, rows: rows.insert(3, copy.copy(rows[2])) or rows.pop(1), "row 2 has the image name 'fer0000002.png'"),
+    (lambda faces, rows: rows.append(copy.copy(rows.pop(2))), "row 3 has the image name 'fer0000003.png'"),
+    (lambda faces, rows: rows[2].update({"Image name": "fer0000001.png"}), "row 3 has the image name 'fer0000001.png'"),
+    (lambda faces, rows: rows[2].update({"Image name": "sad.png"}), "row 3 has the image name 'sad.png'"),
+    (lambda faces, rows: rows[0].update({"Image name": "fer0000003.png"}), "row 1 has the image name 'fer0000003.png'"),
     (lambda faces, rows: faces[2].update(pixels="1 2 3"), "row 3"),
     (lambda faces, rows: faces[2].update(pixels="a b"), "row 3"),
     (lambda faces, rows: faces[2].update(pixels=" ".join(["256"] * 2304)), "row 3"),
@@ -100,6 +106,33 @@ def test_tables_that_do_not_fit_stop_the_script(change, words, tmp_path):
     done = run_prepare(tmp_path)
     assert done.returncode == 2 and words in done.stderr
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("lost", range(10))
+def test_a_lost_row_and_a_doubled_one_stop_the_script(lost, tmp_path):
+    """All faces belong to one part, so that only the image names can tell; rows 5 and 6 have none."""
+    def change(faces, rows):
+        for row in faces + rows:
+            row["Usage"] = "Training"
+        rows[8:8] = [rows.pop(lost)] if lost == 9 else []     # the last row can't be lost and doubled: it is moved
+        if lost < 9:
+            del rows[lost]
+            rows.append(copy.copy(rows[-1]))
+
+    tables(tmp_path, change)
+    done = run_prepare(tmp_path)
+    first = 6 if lost in (3, 4, 5) else lost + 1         # rows 5 and 6 could have used up the number of row 4
+    assert done.returncode == 2 and f"FER+ row {min(first, 9)} has the image name" in done.stderr
+
+
+def test_the_quirks_of_the_published_table_are_accepted():
+    """Only some rows without a name use up a number, and a few rows have the name of another row far away."""
+    names = [f"fer{number:07}.png" for number in range(200)]
+    for quirk in ("", names[150]):
+        assert prepare.first_misplaced_row(names[:3] + [quirk] + names[3:]) is None
+        assert prepare.first_misplaced_row(names[:3] + [quirk] + names[4:]) is None
+        assert prepare.first_misplaced_row(names[:3] + [quirk] + names[5:]) == 5
+    assert prepare.first_misplaced_row(["", *names]) is None and prepare.first_misplaced_row(names[2:]) == 1
 
 
 def test_swapped_and_missing_tables(tmp_path):
@@ -207,11 +240,87 @@ def test_splits_that_do_not_fit(arrays, words, tmp_path):
         ferplus.load_split(tmp_path, "test")
 
 
+# ------------------------------------------------------------------ agreement.py
+
+def test_one_against_nine_by_hand():
+    """10 Happy: all ten agree. 6 Neutral, 4 Sad: the other nine always say Neutral. 5 and 5: they always say the opposite."""
+    rows = np.array([votes(Happy=10), votes(Neutral=6, Sad=4), votes(Neutral=5, Sad=5), votes(Unknown=10)], np.uint8)
+    result = agreement.one_against_nine(rows)
+    assert result["votes"] == 30 and result["agreement"] == pytest.approx(16 / 30)
+    assert result["recall"] == dict.fromkeys(helpers.EMOTIONS) | {"Happy": 1, "Neutral": 6 / 15, "Sad": 0}
+    assert result["mean_recall"] == pytest.approx((1 + 6 / 15 + 0) / 3)
+
+
+def test_five_against_five_by_hand():
+    """10 Happy: both halves agree. A single Sad vote is dropped. 5 and 5: the halves can only contradict each other."""
+    rows = np.array([votes(Happy=10), votes(Neutral=9, Sad=1), votes(Surprise=5, Sad=5), votes(Unknown=10)], np.uint8)
+    result = agreement.five_against_five(rows, repeats=3)
+    assert result["votes"] == 9 and result["agreement"] == pytest.approx(6 / 9)
+    assert result["recall"]["Happy"] == 1 and result["recall"]["Neutral"] == 1 and result["recall"]["Sad"] in (0, None)
+    assert result == agreement.five_against_five(rows, repeats=3)
+    assert agreement.five_against_five(rows[3:])["votes"] == 0
+
+
+# ------------------------------------------------------------------ damage.py
+
+@pytest.fixture
+def noisy_faces():
+    return np.random.default_rng(0).integers(0, 256, (3, 48, 48)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", damage.CORRUPTIONS)
+def test_corruptions_keep_shape_and_type_and_have_a_seed(name, noisy_faces):
+    before = noisy_faces.copy()
+    first = damage.corrupt(noisy_faces, name, seed=1)
+    assert first.shape == (3, 48, 48) and first.dtype == np.uint8 and (noisy_faces == before).all()
+    assert (first != noisy_faces).any(axis=(1, 2)).all()
+    assert (first == damage.corrupt(noisy_faces, name, seed=1)).all()
+    assert (first == damage.corrupt(noisy_faces, name, seed=2)).all() == (not name.startswith("noise"))
+
+
+def test_rotation_is_counterclockwise_about_the_centre():
+    face = np.zeros((48, 48), np.float32)
+    face[23:25, 38:40] = 200                                  # 15 pixels to the right of the centre
+    turned = damage.rotate(face, 30)
+    rows, columns = np.mgrid[:48, :48]
+    centre = [(turned * axis).sum() / turned.sum() for axis in (rows, columns)]
+    assert centre == pytest.approx([23.5 - 15 * 0.5, 23.5 + 15 * 3 ** 0.5 / 2], abs=0.2)
+
+
+def test_covered_rows_are_exactly_these(noisy_faces):
+    face = noisy_faces[0].astype(np.float32)
+    covered = damage.cover_rows(face, 32, 47)
+    assert (covered[32:48] == face.mean()).all() and (covered[:32] == face[:32]).all()
+    mouth, eyes = (damage.corrupt(noisy_faces, name)[0] for name in ("mouth covered", "eyes covered"))
+    assert (mouth[32:] == round(face.mean())).all() and (mouth[:32] == noisy_faces[0, :32]).all()
+    assert (eyes[12:23] == round(face.mean())).all() and (eyes[:12] == noisy_faces[0, :12]).all()
+    assert (eyes[23:] == noisy_faces[0, 23:]).all()
+
+
+class OneKind:
+    """A random generator with which `damage.damage` chooses a single kind of damage."""
+    def __init__(self, kind, seed):
+        self.rng, self.kind, self.asked = np.random.default_rng(seed), kind, 0
+
+    def __getattr__(self, name):
+        self.asked += 1
+        return {1: lambda count: np.ones(count), 2: lambda count: self.kind}.get(self.asked, getattr(self.rng, name))
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_every_kind_of_damage_keeps_shape_and_type(kind, noisy_faces):
+    for seed in range(20):
+        before = noisy_faces[0].copy()
+        after = damage.damage(noisy_faces[0], OneKind(kind, seed))
+        assert after.shape == (48, 48) and after.dtype == np.uint8
+        assert (after != before).any() and (noisy_faces[0] == before).all()
+
+
 # ------------------------------------------------------------------ train.py, where torch is installed
 
-def random_split(folder, count):
+def random_split(folder, count, *, seed=0):
     """FER+ files of random faces, each with ten votes for one random expression."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows = np.zeros((count, 10), np.uint8)
     rows[np.arange(count), rng.integers(0, 8, count)] = 10
     for split in ("train", "valid"):
@@ -261,6 +370,84 @@ def test_training_with_teachers_starts_from_another_run(tmp_path):
     images = np.load(tmp_path / "ferplus_train.npz")["images"][:2]
     targets = train.distil_targets(np.eye(8, dtype=np.float32)[[0, 1]], images, [helpers.MODEL_PATH])
     assert np.allclose(targets.sum(1), 1) and (targets[[0, 1], [0, 1]] >= 0.5).all() and targets.dtype == np.float32
+
+
+def start_training(*options):
+    from Model import train
+    done = run_main(train.main, *options)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_too_few_faces_are_refused_in_a_sentence(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    random_split(tmp_path, 6)
+    code, said = start_training("--data", tmp_path, "--run", tmp_path / "run")
+    assert code == 2 and "6 training faces are left, too few for one batch of 64" in said
+    code, said = start_training("--data", tmp_path / "gone", "--run", tmp_path / "run")
+    assert code == 2 and "build it from the public tables" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_with_other_data(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    random_split(tmp_path, 128)
+    command = ("--data", tmp_path, "--run", tmp_path / "run", "--epochs", 1)
+    shipped = helpers.MODEL_PATH.read_bytes()
+    assert start_training(*command)[0] == 0
+    assert (tmp_path / "run" / "network.onnx").is_file() and helpers.MODEL_PATH.read_bytes() == shipped
+    assert "resuming after epoch 1" in start_training(*command)[1]
+
+    code, said = start_training(*command, "--seed", 3)
+    assert code == 2 and "belongs to a different run: seed was 0, now 3" in said
+    kept = (tmp_path / "ferplus_train.npz").read_bytes()
+    random_split(tmp_path, 128, seed=1)
+    code, said = start_training(*command)
+    assert code == 2 and "the faces in --data have changed. Choose another --run" in said
+
+    (tmp_path / "ferplus_train.npz").write_bytes(kept)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["settings"]["data"]
+    torch.save(state, checkpoint)
+    code, said = start_training(*command)
+    assert code == 2 and "did not record its training data" in said and "choose another --run" in said
+
+
+def test_the_average_of_two_checkpoints_is_their_mean(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    from Model import average, train
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        state = train.ExpressionNet().state_dict()
+        for value in state.values():
+            if not value.is_floating_point():
+                value.fill_(3)                                # the layers' counters of batches
+        (tmp_path / str(seed)).mkdir()
+        torch.save({"average": state}, tmp_path / str(seed) / "checkpoint.pt")
+        states.append(state)
+    mean = average.average_weights([tmp_path / "0", tmp_path / "1"]).state_dict()
+    assert set(mean) == set(states[0])
+    for name, value in mean.items():
+        assert value.dtype == states[0][name].dtype, name
+        assert torch.allclose(value.double(), (states[0][name].double() + states[1][name].double()) / 2, atol=1e-6), name
+    assert (states[0]["last.weight"] != states[1]["last.weight"]).any()
+
+
+def test_averaged_networks_do_not_replace_the_shipped_one(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    from Model import average
+    done = run_main(average.main, "--data", tmp_path, tmp_path / "gone")
+    assert done.returncode == 2 and "no checkpoint.pt in" in done.stderr
+    written = []
+    random_split(tmp_path, 32)
+    for name in ("average_weights", "adapt_norms", "accuracy", "fit_temperature"):
+        monkeypatch.setattr(average, name, lambda *args, **options: 1.0)
+    monkeypatch.setattr(average, "export", lambda net, path, **options: written.append(path))
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(FileNotFoundError):                    # the export is not made, so it has no size
+        run_main(average.main, "--data", tmp_path, tmp_path)
+    assert written == [ROOT / "Model" / "runs" / "averaged.onnx"]
 
 
 def test_the_temperature_is_recovered():

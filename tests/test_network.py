@@ -1,6 +1,7 @@
 """The network's file, its interface, scores and probabilities; the data that come out at the end."""
 import hashlib
 import json
+import shutil
 
 import cv2
 import matplotlib.pyplot as plt
@@ -73,6 +74,19 @@ def test_a_network_that_is_none(tmp_path):
         helpers.init_emotion(tmp_path / "gone.onnx")
     with pytest.raises(TypeError, match="not None"):
         helpers.init_emotion(None)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:427660] + bytes([data[427660] ^ 64]) + data[427661:],      # loads, and calls a Happy face Anger
+    lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: data + b"\0", lambda data: data[:-1],
+    lambda data: data[:1_000_000] + bytes(512) + data[1_000_512:]], ids=["one bit", "last byte", "longer", "shorter", "hole"])
+def test_damage_to_the_shipped_network_is_named(damage, tmp_path):
+    path = tmp_path / "emotion-ferplus-small.onnx"
+    path.write_bytes(damage(helpers.MODEL_PATH.read_bytes()))
+    with pytest.raises(ValueError, match="damaged, or not the network of that name .*c3f6902c.*copy or download it again"):
+        helpers.load_network(path)
+    shutil.copy(helpers.MODEL_PATH, path)
+    helpers.load_network(path)
 
 
 def test_seven_outputs_are_refused_with_both_numbers(network_saying):

@@ -1,4 +1,4 @@
-"""Expressions on video, steady and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it.
+"""Expressions on video, steady and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it::
 
     import helpers, video
     helpers.init_emotion()
@@ -6,11 +6,11 @@
         for seconds, frame in clip:
             faces = tracker.update(frame, seconds)      # a box, label, probability and id per face
 
-Reader takes a file or a camera, and Writer makes a clip that browsers play (clips.py). LabelSmoother averages over time
-(smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py). play() shows the
-result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
+Reader takes a file or a camera (reading.py), and Writer makes a clip that browsers play (writing.py). LabelSmoother
+averages over time (smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py).
+play() shows the result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
 """
-from video.clips import DEFAULT_FPS, MAX_FAILED_READS, MAX_FRAME_GAP, MAX_VP8_SIDE, Reader, Writer
+from video.damage import ClipWarning
 from video.player import (
     INT_COLUMNS,
     TIMELINE_COLUMNS,
@@ -22,6 +22,7 @@ from video.player import (
     timeline,
     timeline_rows,
 )
+from video.reading import DEFAULT_FPS, MAX_FAILED_READS, MAX_FPS, MAX_FRAME_GAP, Reader
 from video.smoothing import HALF_LIFE, HYSTERESIS, MAX_GAP, LabelSmoother, iou, match_boxes
 from video.stderr import silence_stderr
 from video.tracking import (
@@ -33,9 +34,10 @@ from video.tracking import (
     ExpressionTracker,
     TemplateTracker,
 )
+from video.writing import MAX_VP9_SIDE, Writer
 
 __all__ = ["CLASSIFY_EVERY", "DEFAULT_FPS", "DETECT_EVERY", "HALF_LIFE", "HYSTERESIS", "INT_COLUMNS", "MAX_FAILED_READS",
-           "MAX_FRAME_GAP", "MAX_GAP", "MAX_VP8_SIDE", "MIN_CORRELATION", "NEW_TRACK_CONFIDENCE", "TIMELINE_COLUMNS",
-           "TRACKING_SIZE", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader", "TemplateTracker", "Writer",
-           "can_open_window", "draw_fps", "iou", "match_boxes", "play", "play_window", "silence_stderr", "timeline",
-           "timeline_rows"]
+           "MAX_FPS", "MAX_FRAME_GAP", "MAX_GAP", "MAX_VP9_SIDE", "MIN_CORRELATION", "NEW_TRACK_CONFIDENCE",
+           "TIMELINE_COLUMNS", "TRACKING_SIZE", "ClipWarning", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader",
+           "TemplateTracker", "Writer", "can_open_window", "draw_fps", "iou", "match_boxes", "play", "play_window",
+           "silence_stderr", "timeline", "timeline_rows"]

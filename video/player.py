@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 import helpers
 from checks import check_callable, check_faces, check_number, check_whole
 from helpers import Face, Image, PathLike
-from video.clips import Reader
+from video.reading import Reader
 
 TIMELINE_COLUMNS = ["frame", "seconds", "face", *"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 INT_COLUMNS = dict.fromkeys(["face", *"xywh"], "Int64")   # whole numbers; Int64 allows empty cells
