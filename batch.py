@@ -38,9 +38,9 @@ from labelling import Answer, Task, copy_name, label_image
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
-PART_FRAMES = 1500         # of a clip, kept at a time: what an interrupt can cost
+CHUNK_FRAMES = 1500         # of a clip, kept at a time: what an interrupt can cost
 CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also decides on a clip's table
-WORTH_STARTING = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
+MIN_PARALLEL_SECONDS = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
 MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 
 
@@ -92,12 +92,12 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     if not files and not notes:
         raise ValueError(f"no picture in {folder.resolve()}: label_folder takes files that end in "
                          f"{', '.join(helpers.IMAGE_SUFFIXES)}")
-    with result_store.ResultStore(out, f"folder {result_store.readable(os.fsencode(folder.resolve()))}") as store:
+    with result_store.ResultStore(out, f"folder {result_store.key_to_text(os.fsencode(folder.resolve()))}") as store:
         result_store.check_table_untouched(store, "faces.csv")
         made_with = result_store.settings_digest(model, detector=detector, confidence=float(confidence))
         tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), result_store.digest_of_file(model), detector,
                            float(confidence), os.getpid()) for key, path in files.items()}
-        for gone in store.forget_all_but(tasks):
+        for gone in store.prune(tasks):
             _copy_of(gone, out).unlink(missing_ok=True)
         kept = {key: [rows, note] for key, source, (rows, note, copied) in store.kept(made_with)
                 if source and (Path(tasks[key].copy).is_file() or not copied)
@@ -133,7 +133,7 @@ def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, s
     notes: dict[bytes, str] = {}
 
     def no_entry(problem: OSError) -> None:
-        notes[result_store.key_of(Path(problem.filename), folder)] = f"this folder can't be opened ({problem.strerror})"
+        notes[result_store.path_to_key(Path(problem.filename), folder)] = f"this folder can't be opened ({problem.strerror})"
 
     inside = out.resolve()
     for parent, names, leaves in os.walk(folder, onerror=no_entry):
@@ -143,9 +143,9 @@ def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, s
             if name.startswith("."):
                 continue
             if suffix in helpers.IMAGE_SUFFIXES:
-                files[result_store.key_of(path, folder)] = path
+                files[result_store.path_to_key(path, folder)] = path
             elif suffix in imagefiles.UNREADABLE_SUFFIXES:
-                notes[result_store.key_of(path, folder)] = imagefiles.UNREADABLE_SUFFIXES[suffix]
+                notes[result_store.path_to_key(path, folder)] = imagefiles.UNREADABLE_SUFFIXES[suffix]
     return dict(sorted(files.items())), notes
 
 
@@ -155,7 +155,7 @@ def _copy_of(key: bytes, out: Path) -> Path:
 
 
 def _folder_table(kept: dict[bytes, Any]) -> pd.DataFrame:
-    rows = [[result_store.readable(key), len(faces), index, *face, note or None]
+    rows = [[result_store.key_to_text(key), len(faces), index, *face, note or None]
             for key, (faces, note) in sorted(kept.items()) for index, face in enumerate(faces or [[None] * len(FACE_COLUMNS)])]
     table = pd.DataFrame(rows, columns=FOLDER_COLUMNS).astype(video.INT_COLUMNS)
     table.loc[table["n_faces"] == 0, "face"] = pd.NA
@@ -181,7 +181,7 @@ def _answers(tasks: list[Task], n_jobs: int | None) -> Iterator[Answer]:
     began = time.perf_counter()
     for done, task in enumerate(tasks):
         per_picture = (time.perf_counter() - began) / done if done else 0.0
-        if jobs > 1 and per_picture * (len(tasks) - done) > WORTH_STARTING and done >= 3:
+        if jobs > 1 and per_picture * (len(tasks) - done) > MIN_PARALLEL_SECONDS and done >= 3:
             yield from _spread_safely(tasks[done:], jobs)
             return
         yield label_image(task)
@@ -231,7 +231,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     source : str or os.PathLike
         The clip.
     out : str or os.PathLike
-        Where the results go: ``timeline.csv`` and ``annotated.webm``. Made if it does not exist.
+        Where the results go: ``timeline.csv`` and ``annotated.webm``, with the sound of the clip. Made if it does not exist.
     detector, confidence
         See `helpers.detect_faces`.
     model : str or os.PathLike, optional
@@ -259,7 +259,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         path = Path(str(clip.source)).resolve()
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
-    with result_store.ResultStore(out, f"clip {result_store.readable(os.fsencode(path))}") as store:
+    with result_store.ResultStore(out, f"clip {result_store.key_to_text(os.fsencode(path))}") as store:
         result_store.check_table_untouched(store, "timeline.csv")
         settings = result_store.settings_digest(model, *CLIP_CODE, detector=detector, confidence=float(confidence))
         content = result_store.digest_of_file(path)
@@ -268,9 +268,9 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         table = pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS).astype(video.INT_COLUMNS)
         result_store.save_table(store, table, "timeline.csv")
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings)
-        if annotated and not (copy.is_file() and store.recall(copy.name) == made_from):
+        if annotated and not (copy.is_file() and store.get_fact(copy.name) == made_from):
             _draw_clip(path, rows, copy)
-            store.remember(copy.name, made_from)
+            store.set_fact(copy.name, made_from)
     return read_table(out / "timeline.csv")
 
 
@@ -281,10 +281,10 @@ def _label_parts(path: Path, content: str, settings: str, store: result_store.Re
     parts: list[dict[str, Any]] = []
     while (key := _part_key(len(parts))) in kept:
         parts.append(kept[key])
-    store.forget_all_but(map(_part_key, range(len(parts))))
+    store.prune(map(_part_key, range(len(parts))))
     if parts:
         tracker.restore(parts[-1]["tracker"])
-    first = len(parts) * PART_FRAMES
+    first = len(parts) * CHUNK_FRAMES
     rows: list[dict[str, Any]] = []
 
     def keep(ended: bool) -> None:
@@ -296,7 +296,7 @@ def _label_parts(path: Path, content: str, settings: str, store: result_store.Re
             for number, (seconds, frame) in enumerate(clip):
                 if number < first:
                     continue
-                if number > first and number % PART_FRAMES == 0:
+                if number > first and number % CHUNK_FRAMES == 0:
                     keep(ended=False)
                     rows = []
                 rows += video.timeline_rows(number, seconds, tracker.update(frame, seconds))
@@ -312,7 +312,7 @@ def _part_key(number: int) -> bytes:
 def _draw_clip(path: Path, rows: list[dict[str, Any]], out: Path) -> None:
     """Draw the faces of the table into a copy of the clip, each frame at its own time."""
     frames = itertools.groupby(rows, lambda row: row["frame"])           # every frame has a row, in order
-    with (video.Reader(path) as clip, video.Writer(out, clip.fps) as copy,
+    with (video.Reader(path) as clip, video.Writer(out, clip.fps, sound_from=path) as copy,
           tqdm(total=clip.frame_count or None, unit=" drawn") as bar):
         for (seconds, frame), (_, found) in zip(clip, frames):
             faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "label": row["label"],

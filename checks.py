@@ -22,12 +22,12 @@ KNOWN_NETWORKS = {     # SHA-256 of the networks that are called so; one changed
 }
 
 
-def describe(thing: object) -> str:
+def type_name(thing: object) -> str:
     """Name the type of a value for a sentence: "None", "a list".
 
     Examples
     --------
-    >>> describe([])
+    >>> type_name([])
     'a list'
     """
     return "None" if thing is None else f"a {type(thing).__name__}"
@@ -103,7 +103,7 @@ def check_whole(name: str, value: Any, wanted: str, *, low: int, high: float = m
     return int(value)
 
 
-def check_seconds(seconds: Any) -> float:
+def check_timestamp(seconds: Any) -> float:
     """Check a frame's time in seconds: a finite number.
 
     Raises
@@ -152,7 +152,7 @@ def check_image(image: Any) -> np.ndarray[Any, Any]:
     if isinstance(image, (str, os.PathLike)):
         raise TypeError(f"this wants a picture, not a path: try read_image({str(image)!r})")
     if not isinstance(image, np.ndarray):
-        raise TypeError(f"a picture is a NumPy array (H, W, 3), not {describe(image)}: "
+        raise TypeError(f"a picture is a NumPy array (H, W, 3), not {type_name(image)}: "
                         "read_image makes one from a file, one picture at a time")
     if image.dtype == bool or image.dtype.kind not in "ui":
         raise TypeError(f"a picture has uint8 pixels 0..255, not {image.dtype}: for values 0..1 "
@@ -237,7 +237,7 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
 
 # ---------------------------------------------------------------- the network's file and input
 
-def check_onnx_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
+def check_network_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
     """Check that the bytes of a file are not something that comes in place of a network, and that a known file is intact.
 
     Raises
@@ -256,7 +256,7 @@ def check_onnx_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
                          f"{digest[:8]}): copy or download it again. Give a network of your own another file name")
 
 
-def check_interface(path: Path, net: cv2.dnn.Net, size: int, classes: int) -> None:
+def check_network_shapes(path: Path, net: cv2.dnn.Net, size: int, classes: int) -> None:
     """Check that a network takes float32 (1, 1, size, size) and returns one score per class.
 
     Raises
@@ -296,11 +296,11 @@ def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
     if isinstance(faces, (list, tuple)):
         wrong = [face for face in faces if np.shape(face)[1:] != (1, size, size)]
         if wrong:
-            raise ValueError(f"the list holds {describe(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
+            raise ValueError(f"the list holds {type_name(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
                              f"float32 (1, 1, {size}, {size}): call preprocess on each face")
         faces = np.concatenate(faces) if faces else np.zeros((0, 1, size, size), np.float32)
     if not isinstance(faces, np.ndarray) or faces.shape[1:] != (1, size, size) or faces.dtype != np.float32:
-        shape = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else describe(faces)
+        shape = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else type_name(faces)
         raise ValueError(f"the network takes float32 (N, 1, {size}, {size}), not {shape}: use preprocess")
     if len(faces) and not (faces.min() >= 0 and faces.max() <= 255):      # NaN fails both
         raise ValueError("the network takes grey values 0..255, without NaN: use preprocess")
@@ -336,7 +336,7 @@ def check_file(path: Any, what: str) -> Path:
         If the path is empty, a web address or a folder, or the file is empty.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"this wants the path of one {what}, not {describe(path)}")
+        raise TypeError(f"this wants the path of one {what}, not {type_name(path)}")
     if not str(path):
         raise ValueError(f"this is an empty path: give the path of a {what}")
     if str(path).lower().startswith(("http:", "https:")):

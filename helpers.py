@@ -47,7 +47,7 @@ class Face(TypedDict, total=False):
 # ---------------------------------------------------------------- Notebook 1: read an image
 
 def read_image(path: PathLike) -> Image:
-    """Read an image file, upright, as a viewer shows it; `imagefiles.decode` describes how.
+    """Read an image file, upright, as a viewer shows it; `imagefiles.read` describes how.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def read_image(path: PathLike) -> Image:
     TypeError, FileNotFoundError, ValueError, MemoryError
         If it is not a path, not there, a folder, empty, damaged or not an image, or too large for the memory.
     """
-    return imagefiles.decode(checks.check_file(path, "picture"))
+    return imagefiles.read(checks.check_file(path, "picture"))
 
 
 def to_bgr(image: Image) -> Image:
@@ -106,12 +106,12 @@ def load_network(model: PathLike = MODEL_PATH) -> cv2.dnn.Net:
     """
     path = checks.check_file(model, "network")
     data = np.fromfile(path, np.uint8)
-    checks.check_onnx_bytes(path, data)
+    checks.check_network_bytes(path, data)
     try:
         net = cv2.dnn.readNetFromONNX(data)
     except cv2.error:
         raise ValueError(f"{path} is not a complete ONNX file ({len(data):,} bytes): copy or download it again") from None
-    checks.check_interface(path, net, INPUT_SIZE, len(EMOTIONS))
+    checks.check_network_shapes(path, net, INPUT_SIZE, len(EMOTIONS))
     return net
 
 
@@ -143,11 +143,12 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     if detector not in ("ssd", "haar", "hog", "cnn"):
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
-    if min(image.shape[:2]) < detectors.MIN_SIDE:
+    height, width = image.shape[:2]
+    if min(height, width) < detectors.MIN_SIDE:
         return []
     found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
              detectors.detect_downscaled(image, detector))
-    return [{"box": box, "confidence": score} for box, score in found]
+    return [{"box": box, "confidence": score} for box, score in detectors.suppress(found, width, height)]
 
 
 # ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64
@@ -225,7 +226,7 @@ def forward(net: cv2.dnn.Net, faces: npt.NDArray[np.float32] | Sequence[npt.NDAr
         If `net` is not a network, if the faces have another shape or range, or if the scores contain NaN or infinity.
     """
     if not isinstance(net, cv2.dnn.Net):
-        raise TypeError(f"forward wants the network that load_network returns, not {checks.describe(net)}")
+        raise TypeError(f"forward wants the network that load_network returns, not {checks.type_name(net)}")
     batch = checks.check_network_input(faces, INPUT_SIZE)
     if len(batch) == 0:
         return np.zeros((0, len(EMOTIONS)), np.float32)

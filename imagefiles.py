@@ -55,7 +55,7 @@ class ImageWarning(UserWarning):
     """A picture was read, but perhaps not all of it, or not as it was meant."""
 
 
-def decode(path: Path) -> npt.NDArray[np.uint8]:
+def read(path: Path) -> npt.NDArray[np.uint8]:
     """Read an image file that exists, upright, as a viewer shows it.
 
     - The picture is turned as its Exif or TIFF tag says. In AVIF and HEIC files the container's own rotation counts, and

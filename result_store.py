@@ -111,7 +111,7 @@ class ResultStore:
             if self._connection.execute("pragma quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("quick_check failed")
             self._connection.executescript(SCHEMA)
-            kept = self.recall("source"), self.recall("format")
+            kept = self.get_fact("source"), self.get_fact("format")
         except sqlite3.Error as problem:
             self.close()
             raise self._explain(problem) from None
@@ -121,8 +121,8 @@ class ResultStore:
                              f"{'' if kept[1] == str(FORMAT) else ', in the format of another version'}: "
                              "give another folder, or delete that one")
         if kept == ("", ""):
-            self.remember("source", source)
-            self.remember("format", str(FORMAT))
+            self.set_fact("source", source)
+            self.set_fact("format", str(FORMAT))
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -156,11 +156,11 @@ class ResultStore:
         except sqlite3.Error as problem:
             raise self._explain(problem) from None
 
-    def remember(self, name: str, value: str) -> None:
+    def set_fact(self, name: str, value: str) -> None:
         """Keep a fact about the whole run, such as the digest of an exported table."""
         self._execute("insert or replace into facts values (?, ?)", (name, value))
 
-    def recall(self, name: str) -> str:
+    def get_fact(self, name: str) -> str:
         """Return a fact that was kept, or an empty string."""
         rows = self._execute("select value from facts where name = ?", (name,))
         return str(rows[0][0]) if rows else ""
@@ -193,7 +193,7 @@ class ResultStore:
             if isinstance(key, bytes) and seal == digest_of(key.hex(), source, made_with, text):
                 yield key, source, json.loads(text)
 
-    def forget_all_but(self, keys: Iterable[bytes]) -> list[bytes]:
+    def prune(self, keys: Iterable[bytes]) -> list[bytes]:
         """Remove the results of all other keys; return the keys that were removed."""
         wanted = set(keys)
         gone = [key for (key,) in self._execute("select key from results") if key not in wanted]
@@ -218,7 +218,7 @@ def save_table(store: ResultStore, table: Any, name: str) -> None:
     except OSError as problem:
         raise OSError(f"{path.absolute()} can't be written ({problem}): close the program that has it open, or make room on the "
                       "disk, and run the same line again; nothing has to be labelled again") from None
-    store.remember(name, digest)
+    store.set_fact(name, digest)
 
 
 def check_table_untouched(store: ResultStore, name: str) -> None:
@@ -230,22 +230,22 @@ def check_table_untouched(store: ResultStore, name: str) -> None:
         If it was.
     """
     path = store.folder / name
-    if path.exists() and digest_of_file(path) != store.recall(name):
+    if path.exists() and digest_of_file(path) != store.get_fact(name):
         raise ValueError(f"{path.resolve()} was changed since it was written: rename it or move it away, so that your changes "
                          "are not lost, and run the same line again")
 
 
-def key_of(path: Path, folder: Path) -> bytes:
+def path_to_key(path: Path, folder: Path) -> bytes:
     """Return a path inside a folder as bytes, whatever characters it holds."""
     return os.fsencode(path.relative_to(folder).as_posix())
 
 
-def readable(key: bytes) -> str:
+def key_to_text(key: bytes) -> str:
     """Return a key as text that every program can show; bytes that are not UTF-8 become ``\\xe9`` and so on.
 
     Examples
     --------
-    >>> readable("été.jpg".encode()), readable(b"b\\xe9t\\xe9.jpg")
+    >>> key_to_text("été.jpg".encode()), key_to_text(b"b\\xe9t\\xe9.jpg")
     ('été.jpg', 'b\\\\xe9t\\\\xe9.jpg')
     """
     return key.decode("utf-8", "backslashreplace")

@@ -23,7 +23,7 @@ from Model.ferplus import EMOTIONS, load_split, majority_labels
 SEED = 0
 
 
-def one_against_nine(votes: npt.NDArray[np.uint8]) -> dict[str, object]:
+def leave_one_out_agreement(votes: npt.NDArray[np.uint8]) -> dict[str, object]:
     """Compare each tagger with the majority of the other taggers of the same face.
 
     Parameters
@@ -50,7 +50,7 @@ def one_against_nine(votes: npt.NDArray[np.uint8]) -> dict[str, object]:
     return _summary(agreed, compared)
 
 
-def five_against_five(votes: npt.NDArray[np.uint8], *, repeats: int = 20) -> dict[str, object]:
+def split_half_agreement(votes: npt.NDArray[np.uint8], *, repeats: int = 20) -> dict[str, object]:
     """Compare the majority of one random half of the taggers with that of the other half.
 
     Parameters
@@ -63,7 +63,7 @@ def five_against_five(votes: npt.NDArray[np.uint8], *, repeats: int = 20) -> dic
     Returns
     -------
     dict
-        As `one_against_nine`; ``votes`` counts pairs of halves.
+        As `leave_one_out_agreement`; ``votes`` counts pairs of halves.
     """
     rng = np.random.default_rng(SEED)
     agreed, compared = np.zeros(len(EMOTIONS)), np.zeros(len(EMOTIONS))
@@ -99,8 +99,8 @@ def main() -> None:
     except (OSError, KeyError, ValueError) as problem:
         parser.error(str(problem))
     counted = votes[majority_labels(votes) >= 0]
-    result = {"one against nine": one_against_nine(votes), "the same, counted*": one_against_nine(counted),
-              "five against five": five_against_five(votes, repeats=args.repeats)}
+    result = {"one against nine": leave_one_out_agreement(votes), "the same, counted*": leave_one_out_agreement(counted),
+              "five against five": split_half_agreement(votes, repeats=args.repeats)}
     print(f"{'':18}{'agreement':>10}{'mean recall':>13}" + "".join(f"{name:>10}" for name in EMOTIONS))
     for name, figures in result.items():
         print(f"{name:18}{figures['agreement']:10.1%}{figures['mean_recall']:13.1%}"

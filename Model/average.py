@@ -29,7 +29,7 @@ from Model.train import (
     preprocess_all,
 )
 
-NORM_BATCHES = 200     # of training faces, from which the normalisation layers take mean and variance
+BATCH_NORM_BATCHES = 200     # of training faces, from which the normalisation layers take mean and variance
 
 
 def average_weights(runs: Sequence[Path]) -> ExpressionNet:
@@ -43,7 +43,7 @@ def average_weights(runs: Sequence[Path]) -> ExpressionNet:
     Returns
     -------
     ExpressionNet
-        Its normalisation layers are still to be adapted, see `adapt_norms`.
+        Its normalisation layers are still to be adapted, see `update_batch_norm`.
     """
     states = [torch.load(run / "checkpoint.pt", weights_only=True)["average"] for run in runs]
     net = ExpressionNet()
@@ -53,7 +53,7 @@ def average_weights(runs: Sequence[Path]) -> ExpressionNet:
 
 
 @torch.no_grad()
-def adapt_norms(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> None:
+def update_batch_norm(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> None:
     """Give each normalisation layer the mean and variance that it meets on training faces.
 
     Parameters
@@ -71,7 +71,7 @@ def adapt_norms(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> None:
         norm.momentum = None           # a plain mean over all batches
     rng = torch.Generator().manual_seed(seed)
     net.train()
-    for step in range(NORM_BATCHES):
+    for step in range(BATCH_NORM_BATCHES):
         chosen = torch.randint(len(faces), (BATCH_SIZE,), generator=rng)
         batch, damaged = damage_batch(faces[chosen], [seed, step])
         x = augment(batch, rng, magnitude=DAMAGE_CYCLE[2], damaged=damaged)
@@ -96,7 +96,7 @@ def main() -> None:
     for run in args.runs:
         print(f"{run}: {accuracy(average_weights([run]), faces, labels):.4f}")
     net = average_weights(args.runs)
-    adapt_norms(net, torch.from_numpy(images[soft_targets(votes)[1]]))
+    update_batch_norm(net, torch.from_numpy(images[soft_targets(votes)[1]]))
     print(f"their average: {accuracy(net, faces, labels):.4f}")
     temperature = fit_temperature(net, faces, labels)
     print(f"scores are divided by {temperature}")

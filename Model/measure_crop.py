@@ -49,7 +49,7 @@ def make_canvas(face: npt.NDArray[np.uint8]) -> Image:
     return cv2.cvtColor(cv2.copyMakeBorder(large, *[MARGIN] * 4, cv2.BORDER_CONSTANT, value=128), cv2.COLOR_GRAY2BGR)
 
 
-def crop_with_border(canvas: Image, box: Sequence[int], border: int) -> Image:
+def crop_padded_box(canvas: Image, box: Sequence[int], border: int) -> Image:
     """Crop a box as it is, which need not be a square.
 
     Parameters
@@ -125,7 +125,7 @@ def measure_detector(net: cv2.dnn.Net, canvases: Sequence[Image], labels: npt.ND
         directions = [(amount, 0), (-amount, 0), (0, amount), (0, -amount)]
         shift[str(amount)] = round(float(np.mean([accuracy(crops(right=r, down=d)) for r, d in directions])), 4)
     return {"found": len(found),
-            "box": accuracy([crop_with_border(canvas, box, 0) for canvas, box in pairs]),
+            "box": accuracy([crop_padded_box(canvas, box, 0) for canvas, box in pairs]),
             "padding": {str(padding): accuracy(crops(padding)) for padding in DETECTOR_PADDINGS}, "shift": shift}
 
 
@@ -156,7 +156,7 @@ def main() -> None:
 
     whole = (predict_probabilities(net, images).argmax(1) == labels).mean()
     accuracies = {"FER+ crop, no detector": round(float(whole), 4),
-                  "box + 3 pixels, squashed": accuracy([crop_with_border(c, b, 3) for c, b in zip(canvases, boxes)])}
+                  "box + 3 pixels, squashed": accuracy([crop_padded_box(c, b, 3) for c, b in zip(canvases, boxes)])}
     for padding in PADDINGS:
         crops = [helpers.crop_face(canvas, box, padding=padding) for canvas, box in zip(canvases, boxes)]
         accuracies[f"square, padding {padding:+.2f}"] = accuracy(crops)

@@ -238,7 +238,7 @@ def from_pictures(folder: PathLike) -> tuple[Arrays, dict[Path, str]]:
     return (images.round().astype(np.uint8), votes, np.array([path.name for path in paths])), left_out
 
 
-def add_pictures(pictures: PathLike, *, aside: PathLike | None = None, arrays: PathLike | None = None,
+def build_splits(pictures: PathLike, *, aside: PathLike | None = None, arrays: PathLike | None = None,
                  ) -> tuple[dict[str, Arrays], dict[Path, str]]:
     """Build a training and a validation split from your own pictures, and from the FER+ arrays if there are any.
 
@@ -317,7 +317,7 @@ def main() -> None:
     left_out: dict[Any, Any]
     try:
         if args.pictures:
-            arrays, left_out = add_pictures(args.pictures, aside=args.aside, arrays=args.arrays)
+            arrays, left_out = build_splits(args.pictures, aside=args.aside, arrays=args.arrays)
         else:
             arrays, left_out = join_tables(read_rows(args.fer2013, ("pixels", "Usage")),
                                            read_rows(args.ferplus, ("Usage", "Image name") + CSV_VOTE_COLUMNS))

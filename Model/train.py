@@ -47,7 +47,7 @@ from Model.damage import damage
 from Model.ferplus import duplicates_of, load_majority, load_split, soft_targets
 
 HERE = Path(__file__).resolve().parent
-INNER_SCALE = 0.75             # FER+ faces are 48 pixels wide: the network works at that size, nearly twice as fast
+INPUT_DOWNSCALE = 0.75             # FER+ faces are 48 pixels wide: the network works at that size, nearly twice as fast
 INPUT_NAME, OUTPUT_NAME = "Input3", "Plus692_Output_0"    # as in emotion-ferplus-8.onnx
 
 CYCLE = (42, 0.05, 0.85)       # epochs, peak learning rate, magnitude of the augmentation below
@@ -140,7 +140,7 @@ class ExpressionNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map faces (N, 1, 64, 64), grey 0..255, to scores before softmax, (N, 8)."""
         x = (x - 127.5) / 64.0               # the normalisation is part of the network
-        x = F.interpolate(x, scale_factor=INNER_SCALE, mode="bilinear", align_corners=False)
+        x = F.interpolate(x, scale_factor=INPUT_DOWNSCALE, mode="bilinear", align_corners=False)
         x = self.blocks(self.stem(x))
         x = x.mean((2, 3))
         return self.last(self.dropout(x))

@@ -25,10 +25,10 @@ STILLS = ("grace_hopper", "astronaut", "obama", "clip_sad", "clip_doubtful", "cl
 @pytest.fixture(autouse=True)
 def fresh_state():
     """No test sees the network that another one loaded."""
-    before = helpers._network
-    helpers._network = None
+    before = helpers._network, helpers._network_path
+    helpers._network, helpers._network_path = None, helpers.MODEL_PATH
     yield
-    helpers._network = before
+    helpers._network, helpers._network_path = before
 
 
 @pytest.fixture(scope="session")

@@ -245,7 +245,7 @@ def test_splits_that_do_not_fit(arrays, words, tmp_path):
 def test_one_against_nine_by_hand():
     """10 Happy: all ten agree. 6 Neutral, 4 Sad: the other nine always say Neutral. 5 and 5: they always say the opposite."""
     rows = np.array([votes(Happy=10), votes(Neutral=6, Sad=4), votes(Neutral=5, Sad=5), votes(Unknown=10)], np.uint8)
-    result = agreement.one_against_nine(rows)
+    result = agreement.leave_one_out_agreement(rows)
     assert result["votes"] == 30 and result["agreement"] == pytest.approx(16 / 30)
     assert result["recall"] == dict.fromkeys(helpers.EMOTIONS) | {"Happy": 1, "Neutral": 6 / 15, "Sad": 0}
     assert result["mean_recall"] == pytest.approx((1 + 6 / 15 + 0) / 3)
@@ -254,11 +254,11 @@ def test_one_against_nine_by_hand():
 def test_five_against_five_by_hand():
     """10 Happy: both halves agree. A single Sad vote is dropped. 5 and 5: the halves can only contradict each other."""
     rows = np.array([votes(Happy=10), votes(Neutral=9, Sad=1), votes(Surprise=5, Sad=5), votes(Unknown=10)], np.uint8)
-    result = agreement.five_against_five(rows, repeats=3)
+    result = agreement.split_half_agreement(rows, repeats=3)
     assert result["votes"] == 9 and result["agreement"] == pytest.approx(6 / 9)
     assert result["recall"]["Happy"] == 1 and result["recall"]["Neutral"] == 1 and result["recall"]["Sad"] in (0, None)
-    assert result == agreement.five_against_five(rows, repeats=3)
-    assert agreement.five_against_five(rows[3:])["votes"] == 0
+    assert result == agreement.split_half_agreement(rows, repeats=3)
+    assert agreement.split_half_agreement(rows[3:])["votes"] == 0
 
 
 # ------------------------------------------------------------------ damage.py
@@ -441,7 +441,7 @@ def test_averaged_networks_do_not_replace_the_shipped_one(tmp_path, monkeypatch)
     assert done.returncode == 2 and "no checkpoint.pt in" in done.stderr
     written = []
     random_split(tmp_path, 32)
-    for name in ("average_weights", "adapt_norms", "accuracy", "fit_temperature"):
+    for name in ("average_weights", "update_batch_norm", "accuracy", "fit_temperature"):
         monkeypatch.setattr(average, name, lambda *args, **options: 1.0)
     monkeypatch.setattr(average, "export", lambda net, path, **options: written.append(path))
     (tmp_path / "checkpoint.pt").write_bytes(b"")

@@ -776,7 +776,7 @@ def scheduled(monkeypatch, boxes, count, fps, **options):
         calls["detect"].append(now[-1])
         return [{"box": box, "confidence": 0.9} for box in boxes(now[-1])]
 
-    def classify(image, faces):
+    def classify(image, faces, *, net=None):
         calls["classify"].append(now[-1])
         return [face("Sad", found["box"]) for found in faces]
 

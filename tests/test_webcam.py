@@ -196,7 +196,7 @@ def test_predict_never_runs_twice_at_once():
 
 
 def test_the_worker_thread_ends_and_starts_again(cam, monkeypatch):
-    monkeypatch.setattr(widget, "IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr(widget, "WORKER_IDLE_TIMEOUT", 0.05)
     cam.picture()
     cam.wait()
     worker = cam._worker

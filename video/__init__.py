@@ -10,7 +10,7 @@ Reader takes a file or a camera (reading.py), and Writer makes a clip that brows
 averages over time (smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py).
 play() shows the result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
 """
-from video.damage import ClipWarning
+from video.integrity import ClipWarning
 from video.player import (
     INT_COLUMNS,
     TIMELINE_COLUMNS,
@@ -22,22 +22,22 @@ from video.player import (
     timeline,
     timeline_rows,
 )
-from video.reading import DEFAULT_FPS, MAX_FAILED_READS, MAX_FPS, MAX_FRAME_GAP, Reader
+from video.reading import DEFAULT_FPS, MAX_DISPLAY_GAP, MAX_FAILED_READS, MAX_FPS, Reader
 from video.smoothing import HALF_LIFE, HYSTERESIS, MAX_GAP, LabelSmoother, iou, match_boxes
 from video.stderr import silence_stderr
 from video.tracking import (
     CLASSIFY_EVERY,
     DETECT_EVERY,
     MIN_CORRELATION,
-    NEW_TRACK_CONFIDENCE,
-    TRACKING_SIZE,
+    TRACK_ACTIVATION_THRESHOLD,
+    TRACKING_FRAME_SIDE,
     ExpressionTracker,
     TemplateTracker,
 )
 from video.writing import MAX_VP9_SIDE, Writer
 
 __all__ = ["CLASSIFY_EVERY", "DEFAULT_FPS", "DETECT_EVERY", "HALF_LIFE", "HYSTERESIS", "INT_COLUMNS", "MAX_FAILED_READS",
-           "MAX_FPS", "MAX_FRAME_GAP", "MAX_GAP", "MAX_VP9_SIDE", "MIN_CORRELATION", "NEW_TRACK_CONFIDENCE",
-           "TIMELINE_COLUMNS", "TRACKING_SIZE", "ClipWarning", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader",
+           "MAX_FPS", "MAX_DISPLAY_GAP", "MAX_GAP", "MAX_VP9_SIDE", "MIN_CORRELATION", "TRACK_ACTIVATION_THRESHOLD",
+           "TIMELINE_COLUMNS", "TRACKING_FRAME_SIDE", "ClipWarning", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader",
            "TemplateTracker", "Writer", "can_open_window", "draw_fps", "iou", "match_boxes", "play", "play_window",
            "silence_stderr", "timeline", "timeline_rows"]

@@ -17,12 +17,12 @@ import numpy as np
 
 from checks import check_file, check_whole
 from helpers import Image, PathLike, to_bgr
-from video.damage import ClipWarning, find_damage
+from video.integrity import ClipWarning, find_damage
 from video.stderr import silence_stderr
 
 DEFAULT_FPS = 25.0       # stands in for a frame rate that is missing from the file or impossible
 MAX_FPS = 240.0          # frames per second; a higher rate in a file is the resolution of its clock
-MAX_FRAME_GAP = 0.25     # seconds; a live clip that decodes too slowly shows a late frame at least this often
+MAX_DISPLAY_GAP = 0.25     # seconds; a live clip that decodes too slowly shows a late frame at least this often
 MAX_FAILED_READS = 30    # after this many failed reads in a row, a camera counts as gone
 _MAX_BAD_FRAMES = 3000   # the same for a clip: a damaged part may be long, and failed reads at the end take no time
 _MAX_JUMP = 3600.0       # seconds; a larger step in a file's timestamps is an error, and so is a step back
@@ -161,7 +161,7 @@ class Reader:
                 started, shown = now - seconds, now
             late = now - started - seconds
             if self.live and not self.is_camera:
-                if late > min(1 / self.fps, 0.1) and now - shown < MAX_FRAME_GAP:
+                if late > min(1 / self.fps, 0.1) and now - shown < MAX_DISPLAY_GAP:
                     continue
                 time.sleep(max(-late, 0))
             yield seconds, frame

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from checks import check_faces, check_number, check_seconds
+from checks import check_faces, check_number, check_timestamp
 from helpers import EMOTIONS, Face
 
 HALF_LIFE = 0.25     # seconds after which an old frame counts half; measured in notebook 9
@@ -141,10 +141,9 @@ class LabelSmoother:
             If these are not faces or `seconds` is not a finite number.
         """
         check_faces(faces, "LabelSmoother wants a list of faces")
-        if check_seconds(seconds) < self._last:
+        if check_timestamp(seconds) < self._last:
             self.clear()
-        self._histories = [history for history in self._histories
-                           if history.seen == self._last or seconds - history.seen <= self.max_gap]
+        self._histories = [history for history in self._histories if seconds - history.seen <= self.max_gap]
         matched = self._match(faces)
         self._last = seconds
         smoothed: list[Face] = []

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.filter import Graph
 from av.packet import Packet
 
-from video.damage import ClipWarning
+from video.integrity import ClipWarning
 
 _RATE = 48000     # samples per second; Opus knows no higher rate
 _PIECE = 960      # samples, 20 ms: as much as Opus compresses at once

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 import helpers
-from checks import check_number, check_seconds
+from checks import check_number, check_timestamp
 from helpers import Face, Image
 from video.smoothing import HALF_LIFE, HYSTERESIS, LabelSmoother, match_boxes
 
 DETECT_EVERY = 0.5           # seconds between two detections; in between, faces are tracked
 CLASSIFY_EVERY = 0.08        # seconds between two forward passes of the network
-NEW_TRACK_CONFIDENCE = 0.8   # a face with a lower confidence must be detected twice before it is shown
-TRACKING_SIZE = 160          # pixels, the longer side of the grey copy in which faces are tracked
+TRACK_ACTIVATION_THRESHOLD = 0.8   # a face with a lower confidence must be detected twice before it is shown
+TRACKING_FRAME_SIDE = 160          # pixels, the longer side of the grey copy in which faces are tracked
 MIN_CORRELATION = 0.5        # below this correlation, a tracked face counts as lost
 _TOLERANCE = 1e-6            # seconds; times that differ by less are the same up to rounding
 
@@ -96,7 +96,7 @@ _KEPT = ("box", "confidence", "found", "missed", "lost", "classified")     # of 
 class ExpressionTracker:
     """Find the faces and steady expressions of each frame, fast: detect now and then, track the faces in between.
 
-    A face appears when its confidence is NEW_TRACK_CONFIDENCE or more, or when it was detected twice. It disappears when
+    A face appears when its confidence is TRACK_ACTIVATION_THRESHOLD or more, or when it was detected twice. It disappears when
     two detections in a row miss it, or one if its track was lost before. Call `helpers.init_emotion` first.
 
     Parameters
@@ -198,19 +198,22 @@ class ExpressionTracker:
         TypeError, ValueError, RuntimeError
             If it is not a frame or a time, and as `helpers.detect_emotions`.
         """
-        frame, seconds = helpers.to_bgr(frame), check_seconds(seconds)
+        frame, seconds = helpers.to_bgr(frame), check_timestamp(seconds)
         with self._lock:
             if frame.shape != self._shape or seconds < self._last:
                 self._start_afresh(frame.shape)
+            if seconds - self._last > self._smoother.max_gap:      # its averages are dropped, so each face needs a new one
+                for track in self._tracks:
+                    track.classified = False
             self._last = seconds
-            scale = min(TRACKING_SIZE / max(frame.shape[:2]), 1.0)
+            scale = min(TRACKING_FRAME_SIDE / max(frame.shape[:2]), 1.0)
             small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY),
                                [max(round(side * scale), 1) for side in frame.shape[1::-1]],
                                interpolation=cv2.INTER_AREA)
             if self.detect_every > 0 or self._pool:
                 self._track(small)
             self._detect(frame, small, scale)
-            shown = [track for track in self._tracks if (track.confidence or 0) >= NEW_TRACK_CONFIDENCE or track.found > 1]
+            shown = [track for track in self._tracks if (track.confidence or 0) >= TRACK_ACTIVATION_THRESHOLD or track.found > 1]
             faces: list[Face] = [{"box": track.box, "confidence": track.confidence} for track in shown]
             due = seconds >= self._classify_due - _TOLERANCE
             if due or not all(track.classified for track in shown):

@@ -17,9 +17,9 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from checks import check_file, check_number, check_seconds
+from checks import check_file, check_number, check_timestamp
 from helpers import Image, PathLike, to_bgr
-from video.damage import ClipWarning
+from video.integrity import ClipWarning
 from video.reading import MAX_FPS
 from video.sound import copy_sound
 
@@ -116,7 +116,7 @@ class Writer:
         frame = to_bgr(frame)
         if seconds is None:
             seconds = self._last + 1 / self.fps if self.frames else 0.0
-        elif check_seconds(seconds) <= self._last:
+        elif check_timestamp(seconds) <= self._last:
             raise ValueError(f"seconds is {seconds}, but the frame before was at {self._last}: frame times have to rise")
         if self._container is None:
             height, width = frame.shape[:2]
@@ -228,7 +228,7 @@ class Writer:
 
 def _end_of(packet: "Packet[Any]") -> Fraction:
     """Return where a packet ends, in seconds."""
-    return ((packet.pts or 0) + (packet.duration or 0)) * packet.time_base
+    return Fraction(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
 
 
 def _fit_into(frame: Image, size: tuple[int, int]) -> Image:

