@@ -10,6 +10,8 @@ Reader takes a file or a camera (reading.py), and Writer makes a clip that brows
 averages over time (smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py).
 play() shows the result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
 """
+import cv2  # noqa: F401  before PyAV: the other way round, the windows of OpenCV hang on Linux
+
 from video.integrity import ClipWarning
 from video.player import (
     INT_COLUMNS,
