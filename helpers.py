@@ -126,7 +126,6 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
         As `to_bgr` takes it.
     detector : {"ssd", "haar", "hog", "cnn"}
         See detectors.py for their sources, and for how large images are searched. hog and cnn need dlib.
-        ssd finds faces from 30 pixels and 3 % of the shorter side up, next to larger ones in images up to full HD from 10 %.
     confidence : float
         The minimum confidence of a face, above 0 and up to 1. Only ssd uses it.
 
@@ -144,11 +143,12 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     if detector not in ("ssd", "haar", "hog", "cnn"):
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
-    if min(image.shape[:2]) < detectors.MIN_SIDE:
+    height, width = image.shape[:2]
+    if min(height, width) < detectors.MIN_SIDE:
         return []
     found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
              detectors.detect_downscaled(image, detector))
-    return [{"box": box, "confidence": score} for box, score in found]
+    return [{"box": box, "confidence": score} for box, score in detectors.suppress(found, width, height)]
 
 
 # ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64
