@@ -36,10 +36,10 @@ from video.tracking import (
     ExpressionTracker,
     TemplateTracker,
 )
-from video.writing import MAX_VP9_SIDE, Writer
+from video.writing import MAX_VP9_PIXELS, MAX_VP9_SIDE, Writer
 
 __all__ = ["CLASSIFY_EVERY", "DEFAULT_FPS", "DETECT_EVERY", "HALF_LIFE", "HYSTERESIS", "INT_COLUMNS", "MAX_FAILED_READS",
-           "MAX_FPS", "MAX_DISPLAY_GAP", "MAX_GAP", "MAX_VP9_SIDE", "MIN_CORRELATION", "TRACK_ACTIVATION_THRESHOLD",
-           "TIMELINE_COLUMNS", "TRACKING_FRAME_SIDE", "ClipWarning", "ExpressionTracker", "FPSMeter", "LabelSmoother", "Reader",
-           "TemplateTracker", "Writer", "can_open_window", "draw_fps", "iou", "match_boxes", "play", "play_window",
-           "silence_stderr", "timeline", "timeline_rows"]
+           "MAX_FPS", "MAX_DISPLAY_GAP", "MAX_GAP", "MAX_VP9_PIXELS", "MAX_VP9_SIDE", "MIN_CORRELATION",
+           "TRACK_ACTIVATION_THRESHOLD", "TIMELINE_COLUMNS", "TRACKING_FRAME_SIDE", "ClipWarning", "ExpressionTracker",
+           "FPSMeter", "LabelSmoother", "Reader", "TemplateTracker", "Writer", "can_open_window", "draw_fps", "iou",
+           "match_boxes", "play", "play_window", "silence_stderr", "timeline", "timeline_rows"]

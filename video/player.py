@@ -43,6 +43,8 @@ def _call(predict: Predict, frame: Image, seconds: float) -> list[Face]:
 def timeline(source: PathLike | int, predict: Predict, *, until: float | None = None) -> pd.DataFrame:
     """Make a table of the expressions in a whole clip, one row per face and frame.
 
+    An interrupt, such as the notebook's stop button, ends it: the table then holds the frames until there.
+
     Parameters
     ----------
     source : str, os.PathLike or int
@@ -65,7 +67,8 @@ def timeline(source: PathLike | int, predict: Predict, *, until: float | None = 
         As `Reader`, for another `predict` or `until`, and if `predict` returns something else than faces.
     """
     end, rows = _check_loop(predict, until), []
-    with Reader(source) as clip, tqdm(total=clip.frame_count or None, unit=" frames") as bar:
+    with (Reader(source) as clip, contextlib.suppress(KeyboardInterrupt),
+          tqdm(total=clip.frame_count or None, unit=" frames") as bar):
         for number, (seconds, frame) in enumerate(clip):
             if seconds > end:
                 break
@@ -205,7 +208,7 @@ def can_open_window() -> bool:
 
 def play_window(source: PathLike | int, predict: Predict, *, mirror: bool = False,
                 title: str = "Expressions (q ends it)") -> None:
-    """Show a clip or camera in a window of its own, until q, Escape, the close button or the end of the clip.
+    """Show a clip or camera in a window of its own, until q, Escape, the close button, an interrupt or the end of the clip.
 
     Where no window can be opened, it prints a sentence that says so and returns.
 
@@ -238,6 +241,8 @@ def play_window(source: PathLike | int, predict: Predict, *, mirror: bool = Fals
                 shown = True
                 if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
                     break
+        except KeyboardInterrupt:
+            pass
         finally:
             if shown and _is_open(title):
                 cv2.destroyWindow(title)

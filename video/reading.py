@@ -80,7 +80,8 @@ class Reader:
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.fps = float(fps) if 1e-4 < fps <= MAX_FPS else DEFAULT_FPS        # NaN fails both comparisons
         self._file_fps = fps if fps > 0 else DEFAULT_FPS
-        self.frame_count = int(count) if 0 < count < 1e9 and not self.is_camera else 0
+        known = self.fps == fps and 0 < count < 1e9 and not self.is_camera
+        self.frame_count = int(count) if known else 0
         self._stretch = (1.0, 1.0) if self.is_camera else _pixel_shape(self._capture)
 
     def _open_camera(self) -> cv2.VideoCapture:

@@ -24,6 +24,7 @@ from video.reading import MAX_FPS
 from video.sound import copy_sound
 
 MAX_VP9_SIDE = 65535     # pixels; the largest width and height that VP9 allows
+MAX_VP9_PIXELS = 8192 * 4352     # the largest area of its highest level; encoding it takes 2.5 GB of memory
 _CODEC = "libvpx-vp9"
 _OPTIONS = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0",        # as fast as it goes
             "crf": "28", "b": "0"}                       # constant quality, 0 is the best and 63 the worst
@@ -120,9 +121,9 @@ class Writer:
             raise ValueError(f"seconds is {seconds}, but the frame before was at {self._last}: frame times have to rise")
         if self._container is None:
             height, width = frame.shape[:2]
-            if max(height, width) > MAX_VP9_SIDE:
-                raise ValueError(f"a frame of {width} x {height} pixels is too large for VP9: "
-                                 f"shrink it to at most {MAX_VP9_SIDE} pixels each way")
+            if max(height, width) > MAX_VP9_SIDE or height * width > MAX_VP9_PIXELS:
+                raise ValueError(f"a frame of {width} x {height} pixels is too large for VP9: shrink it to at most "
+                                 f"{MAX_VP9_SIDE} pixels each way and {MAX_VP9_PIXELS:,} in all")
             self._size = max(width - width % 2, 16), max(height - height % 2, 16)        # colours are stored for 2 x 2 pixels
             self._first = seconds
         container = self._container or self._open()
