@@ -8,9 +8,13 @@ import tempfile
 import threading
 import time
 import wave
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import ROOT
 
@@ -172,7 +176,7 @@ def test_what_is_no_clip(make, error, words, tmp_path):
 def test_a_clip_cut_short_ends_early(tmp_path):
     path = tmp_path / "half.mp4"
     path.write_bytes(CLIP.read_bytes()[:CLIP.stat().st_size // 2])
-    with video.Reader(path) as reader:
+    with video.Reader(path) as reader, pytest.warns(video.ClipWarning, match="ends after"):
         seconds = [at for at, _ in reader]
     assert reader.frame_count == 472 and 100 < len(seconds) < 400 and seconds == sorted(seconds)
 
@@ -182,7 +186,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path):
     middle = len(data) // 2
     data[middle:middle + 3000] = np.random.default_rng(0).bytes(3000)
     (tmp_path / "damaged.mp4").write_bytes(data)
-    with video.Reader(tmp_path / "damaged.mp4") as reader:
+    with video.Reader(tmp_path / "damaged.mp4") as reader, pytest.warns(video.ClipWarning, match="is damaged"):
         seconds = [at for at, _ in reader]
     assert len(seconds) > 100 and seconds == sorted(seconds)
 
@@ -550,6 +554,504 @@ def test_a_missing_codec_is_said(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="codec is missing"), video.Writer(tmp_path / "out.webm", 25) as writer:
         writer.write(grey())
     assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- clips made for the tests
+
+SECOND = 48000       # samples of sound
+
+
+def make_clip(path, times, codec="libx264", *, size=(64, 48), rate=30, clock=Fraction(1, 30000), offset=0.0, b_frames=0,
+              shape=None, pictures=None, sound=None, sound_codec="aac", sound_at=0.0, beep=0.0, format=None, file=None):
+    """Write a clip with a frame at each of `times`; `sound` seconds of silence, then a tone from `beep` on, by its own clock."""
+    with av.open(file or str(path), "w", format=format) as out:
+        track = out.add_stream(codec, rate=rate)
+        track.width, track.height, track.pix_fmt = *size, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        track.codec_context.time_base = clock
+        if codec in ("libx264", "mpeg4"):
+            track.codec_context.max_b_frames = b_frames
+        if codec == "mpeg2video":
+            track.bit_rate = 4_000_000
+        if shape:
+            track.codec_context.sample_aspect_ratio = shape
+        voice = out.add_stream(sound_codec, rate=SECOND, layout="mono") if sound else None
+        packets = []
+        for i, seconds in enumerate(times):
+            picture = np.full((size[1], size[0], 3), i * 7 % 256, np.uint8) if pictures is None else pictures[i]
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = round((seconds + offset) / clock), clock
+            packets += track.encode(frame)
+        packets += track.encode(None)
+        if voice:
+            context = voice.codec_context
+            fit = av.AudioResampler(format=context.format, layout="mono", rate=SECOND, frame_size=context.frame_size or 1024)
+            samples = sound_at + np.arange(round(sound * SECOND)) / SECOND
+            wave_form = (np.sin(samples * 2 * np.pi * 1000) * 12000 * (samples >= beep)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(wave_form[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SECOND, round(sound_at * SECOND), Fraction(1, SECOND)
+            packets += [packet for part in fit.resample(frame) + fit.resample(None) for packet in voice.encode(part)]
+            packets += voice.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+    return path
+
+
+def times_of(path):
+    with video.Reader(path) as reader:
+        return [seconds for seconds, _ in reader]
+
+
+def even(count, fps):
+    return [i / fps for i in range(count)]
+
+
+UNEVEN = [0, 0.033, 0.067, 0.1, 0.5, 0.533, 0.8, 1.3, 1.333, 1.5]
+GAPS = [0, 0.04, 0.08, 2.5, 2.54, 12.5, 12.54, 112.5, 112.54]
+PER_FRAME = [("mp4", "libx264"), ("mp4", "mpeg4"), ("mkv", "libx264"), ("webm", "libvpx-vp9"), ("webm", "libvpx"),
+             ("mov", "mjpeg"), ("ts", "libx264"), ("flv", "libx264")]
+GUISES = [(suffix, codec, times, options) for suffix, codec in PER_FRAME for times, options in [
+    (UNEVEN, {}), (GAPS, {"rate": 25}), (even(40, 25), {"rate": 25, "offset": 1.4}), (even(6, 0.5), {"rate": Fraction(1, 2)}),
+    (even(120, 240), {"rate": 240})]]
+GUISES += [("mp4", "libx264", UNEVEN, {"b_frames": 2}), ("mkv", "libx264", even(40, 25), {"b_frames": 2, "rate": 25}),
+           ("ts", "libx264", even(40, 25), {"b_frames": 2, "rate": 25, "offset": 10}),
+           ("mkv", "libx264", [0, 0.5, 1, 31, 31.5, 32, 33], {"rate": 2}), ("mkv", "libx264", GAPS, {"offset": 10, "rate": 1}),
+           ("avi", "mpeg4", even(40, 25), {"clock": Fraction(1, 25), "rate": 25, "b_frames": 2}),
+           ("avi", "mjpeg", [0, 0.04, 0.12, 2, 2.04, 30], {"clock": Fraction(1, 25), "rate": 25}),
+           ("avi", "mpeg4", even(6, 0.5), {"clock": Fraction(2), "rate": Fraction(1, 2)}),
+           ("ts", "mpeg2video", even(40, 25), {"clock": Fraction(1, 25), "rate": 25, "offset": 1.4}),
+           ("ts", "libx264", [0, 30, 30.04, 30.08], {"rate": 25, "sound": 31}),       # a long first frame, beside sound
+           ("mp4", "libx264", even(40, 25), {"rate": 25, "sound": 5}), ("mkv", "libx264", UNEVEN, {"sound": 5})]
+
+
+def guise_name(value):
+    return f"{len(value)} to {value[-1]:g} s" if isinstance(value, list) else None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix, codec, times, options", GUISES, ids=guise_name)
+def test_times_are_those_of_the_file_and_a_copy_keeps_them(suffix, codec, times, options, tmp_path):
+    path = make_clip(tmp_path / f"clip.{suffix}", times, codec, **options)
+    with video.Reader(path) as reader, video.Writer(tmp_path / "copy.webm", reader.fps, sound_from=path) as copy:
+        read = []
+        for seconds, frame in reader:
+            read.append(seconds)
+            copy.write(frame, seconds)
+        fps = reader.fps
+    assert read == pytest.approx(times, abs=0.0021)
+    assert times_of(tmp_path / "copy.webm") == pytest.approx(read, abs=0.0011)
+    with av.open(str(tmp_path / "copy.webm")) as container:
+        lasts = container.duration / av.time_base
+    shown = cv2.VideoCapture(str(tmp_path / "copy.webm"))
+    assert lasts == pytest.approx(times[-1] + min(1 / fps, times[-1] - times[-2]), abs=0.002)
+    assert shown.get(cv2.CAP_PROP_FRAME_COUNT) / shown.get(cv2.CAP_PROP_FPS) == pytest.approx(lasts, abs=0.51 / fps)
+
+
+@pytest.mark.parametrize("fps", [0.5, 1, 12.5, 24000 / 1001, 240])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_the_frame_rate_of_the_file_is_kept(suffix, fps, tmp_path):
+    rate = Fraction(fps).limit_denominator(1001)
+    path = make_clip(tmp_path / f"clip.{suffix}", even(12, fps), "libvpx-vp9" if suffix == "webm" else "libx264", rate=rate)
+    with video.Reader(path) as reader:
+        assert reader.fps == pytest.approx(fps, rel=0.001) and reader.frame_count == 12
+    with video.Writer(tmp_path / "again.webm", fps) as writer:
+        for _ in range(12):
+            writer.write(grey())
+    with video.Reader(tmp_path / "again.webm") as reader:
+        assert reader.fps == pytest.approx(fps, rel=0.001) and reader.frame_count == 12
+        assert [seconds for seconds, _ in reader] == pytest.approx(even(12, fps), abs=0.0011)
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_recordings_joined_to_one_file(tmp_path):
+    parts = [make_clip(tmp_path / f"{i}.ts", even(count, 25), rate=25, offset=offset).read_bytes()
+             for i, (count, offset) in enumerate([(30, 1.4), (50, 0), (20, 7)])]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    times = times_of(tmp_path / "joined.ts")
+    assert times[-1] < 11 and max(np.diff(times)[:78]) < 0.1            # the third one starts five seconds later
+    assert len(times) == 100 and min(np.diff(times)) > 0
+
+
+@pytest.mark.parametrize("stamps, expected", [
+    ([1400, 1440, 1480, 1520], [0, 0.04, 0.08, 0.12]), ([-80, -40, 0, 40], [0, 0.04, 0.08, 0.12]),
+    ([math.nan, 1440, 1480, 1520], [0, 0.04, 0.08, 0.12]), ([1400, 1440, 0, 1520], [0, 0.04, 0.08, 0.12]),
+    ([5000, 65000, 65040, 165040], [0, 60, 60.04, 160.04]), ([9000, 9040, 40, 80, 120], [0, 0.04, 0.08, 0.12, 0.16]),
+    ([0, 40, 9e9, 9e9 + 40, 9e9 + 80], [0, 0.04, 0.08, 0.12, 0.16])])
+def test_time_starts_with_the_first_frame_and_never_jumps_without_reason(stamps, expected, fake):
+    fake([grey()] * len(stamps), stamps=stamps)
+    with video.Reader(CLIP) as reader:
+        assert [seconds for seconds, _ in reader] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_clip_with_pauses_plays_live(tmp_path, clock):
+    path = make_clip(tmp_path / "clip.mp4", GAPS, rate=25)
+    with video.Reader(path, live=True) as reader:
+        shown = [(seconds, clock[0]) for seconds, _ in reader]
+    assert np.allclose(shown, np.transpose([GAPS, GAPS]), atol=0.01)
+
+
+# ---------------------------------------------------------------- shape and orientation
+
+def disc(width, height):
+    """A picture of a white disc, upright and round in its width and height."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    cv2.circle(picture, (width // 2, height // 2), min(width, height) // 3, (255, 255, 255), -1)
+    return picture
+
+
+@pytest.mark.parametrize("shape", [Fraction(2), Fraction(64, 45), Fraction(8, 9), Fraction(1, 2)])
+@pytest.mark.parametrize("suffix, codec, degrees", [("mp4", "mpeg4", 0), ("mp4", "mpeg4", 90), ("mp4", "mpeg4", 180),
+                                                    ("mp4", "mpeg4", 270), ("mkv", "libx264", 0), ("avi", "mpeg4", 0)])
+def test_frames_have_the_shape_that_a_player_shows(suffix, codec, degrees, shape, tmp_path):
+    width, height = 180, 144
+    stored = cv2.resize(disc(round(720 * shape), 576), (width, height))                 # squeezed, as the file holds it
+    path = make_clip(tmp_path / f"clip.{suffix}", even(3, 25), codec, size=(width, height), shape=shape, pictures=[stored] * 3,
+                     rate=25, clock=Fraction(1, 25))
+    if degrees:
+        with_rotation(path, degrees)
+    frame = read_back(path)[0]
+    shown = (round(width * max(shape, 1)), round(height * max(1 / shape, 1)))
+    assert frame.shape == ((*shown, 3) if degrees in (90, 270) else (*shown[::-1], 3))
+    rows, columns = np.nonzero(frame[..., 1] > 127)
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), rel=0.05)      # it is round
+
+
+def test_a_pixel_shape_that_no_camera_has_is_ignored(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", even(3, 25), shape=Fraction(200), rate=25)
+    assert read_back(path)[0].shape == (48, 64, 3)
+
+
+# ---------------------------------------------------------------- names
+
+ODD = ["rec:12", "file:x", "%d", "%03d", "-x", "a b?c#d", "x" * 240, "concat:a|b", "é 😀"]
+ODD += [] if os.name == "nt" else ["two\nlines", b"b\xe9t\xe9".decode("utf-8", "surrogateescape")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows few of these names")
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_any_name_that_a_file_can_have(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir(f"{name[:9]}d")
+    for folder in (".", f"{name[:9]}d"):
+        path = os.path.join(folder, f"{name}.webm") if folder != "." else f"{name}.webm"
+        for given in (path, os.path.abspath(path)):
+            with video.Writer(given, 25, sound_from=CLIP) as writer:
+                for _ in range(5):
+                    writer.write(grey())
+            assert len(read_back(given)) == 5
+    assert sorted(os.listdir(".")) == sorted([f"{name}.webm", f"{name[:9]}d"]) and len(os.listdir(f"{name[:9]}d")) == 1
+
+
+@pytest.mark.parametrize("source", ["rtsp://camera/stream", "RTMP://host/live", "udp://@:1234", Path("rtsp://camera/stream"),
+                                    "file:///home/me/clip.mp4"])
+def test_an_address_is_not_a_path(source):
+    with pytest.raises(ValueError, match="is an address of the kind (?i:rtsp|rtmp|udp|file), not the path of a file"):
+        video.Reader(source)
+
+
+# ---------------------------------------------------------------- clips that are not what they seem
+
+def noisy_clip(path, codec, **options):
+    """Ten seconds in which every frame takes about as many bytes."""
+    pictures = np.random.default_rng(0).integers(0, 255, (100, 48, 64, 3), np.uint8)
+    return make_clip(path, even(100, 10), codec, rate=10, clock=Fraction(1, 10 if path.suffix in (".avi", ".mpg") else 1000),
+                     pictures=pictures, **options)
+
+
+def index_first(path):
+    """Write an mp4 anew with its index in front, as on the web."""
+    with av.open(str(path)) as source, av.open(str(path.with_name("first.mp4")), "w", options={"movflags": "faststart"}) as out:
+        tracks = {track.index: out.add_stream_from_template(track) for track in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = tracks[packet.stream.index]
+                out.mux(packet)
+    os.replace(path.with_name("first.mp4"), path)
+
+
+CONTAINERS = [("mp4", "libx264", {"sound": 13}), ("mp4", "mpeg4", {}), ("mkv", "libx264", {"sound": 13, "b_frames": 2}),
+              ("webm", "libvpx-vp9", {}), ("webm", "libvpx", {"sound": 8, "sound_codec": "libopus"}), ("avi", "mjpeg", {}),
+              ("avi", "mpeg4", {"sound": 13, "sound_codec": "libmp3lame"}), ("flv", "libx264", {"sound": 13}),
+              ("ts", "libx264", {"sound": 13}), ("mpg", "mpeg2video", {})]
+DAMAGES = {"half": lambda data: data[:len(data) // 2], "most": lambda data: data[:len(data) * 6 // 10],
+           "zeros to the end": lambda data: data[:len(data) // 2] + bytes(len(data) - len(data) // 2),
+           "noise to the end": lambda data: data[:len(data) // 2] + np.random.default_rng(0).bytes(len(data) - len(data) // 2),
+           "a hole": lambda data: data[:len(data) // 2] + bytes(len(data) // 5) + data[len(data) // 2 + len(data) // 5:]}
+
+
+@pytest.fixture(scope="module", params=CONTAINERS, ids=lambda param: f"{param[0]} {param[1]}")
+def whole(request, tmp_path_factory):
+    suffix, codec, options = request.param
+    path = noisy_clip(tmp_path_factory.mktemp("whole") / f"clip.{suffix}", codec, **options)
+    if suffix == "mp4":
+        index_first(path)
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_missing_is_said(whole, damage, tmp_path):
+    path = tmp_path / whole.name
+    path.write_bytes(DAMAGES[damage](whole.read_bytes()))
+    if whole.suffix in (".ts", ".mpg") and damage in ("half", "most"):
+        assert times_of(path)[-1] < 9                       # such a stream just ends, nothing tells that it was longer
+        return
+    with pytest.warns(video.ClipWarning, match=r"clip\.\w+ (ends after \d\.\d of 1\d\.\d s|ends after \d\.\d s, but|is damaged)"):
+        times = times_of(path)
+    assert 30 < len(times) < 95 and times == sorted(times)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_sound_clip_raises_no_alarm(whole):
+    assert len(times_of(whole)) == 100
+
+
+def test_the_sample_clip_cut_short_is_said(tmp_path):
+    (tmp_path / "half.mp4").write_bytes(CLIP.read_bytes()[:CLIP.stat().st_size // 2])
+    with pytest.warns(video.ClipWarning, match=r"half.mp4 ends after \d+\.\d of 19\.7 s: the file is cut short or damaged"):
+        table = video.timeline(tmp_path / "half.mp4", lambda frame, seconds: [])
+    assert 100 < len(table) < 400
+
+
+def test_frames_after_a_long_damaged_part_are_read(tmp_path):
+    path = noisy_clip(tmp_path / "clip.mp4", "mpeg4")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 10:len(data) * 6 // 10] = bytes(len(data) * 6 // 10 - len(data) // 10)
+    path.write_bytes(data)
+    with pytest.warns(video.ClipWarning, match="is damaged: some frames are missing or spoilt"):
+        times = times_of(path)
+    assert times[-1] == pytest.approx(9.9) and len(times) < 70
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix, codec, times, options", [
+    ("mp4", "libx264", [0, 0.04, 60], {}), ("mkv", "libx264", [0, 0.04, 60], {}), ("webm", "libvpx-vp9", [0], {}),
+    ("mp4", "libx264", [0], {}), ("mkv", "libx264", even(30, 10), {"sound": 9, "sound_codec": "pcm_s16le", "rate": 10}),
+    ("mp4", "libx264", even(30, 10), {"sound": 1, "sound_at": 1.5, "offset": 0.5, "rate": 10}),
+    ("mkv", "libx264", even(30, 10), {"sound": 9, "sound_at": 2, "offset": 4, "rate": 10}),
+    ("flv", "libx264", even(30, 10), {"sound": 9, "offset": 4, "rate": 10}),
+    ("avi", "mjpeg", [0, 0.04, 0.08, 40], {"clock": Fraction(1, 25), "rate": 25})], ids=guise_name)
+def test_no_alarm_for_a_long_last_frame_or_longer_sound(suffix, codec, times, options, tmp_path):
+    assert times_of(make_clip(tmp_path / f"clip.{suffix}", times, codec, **options)) == pytest.approx(times, abs=0.002)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_alarm_for_a_recording_without_a_length(tmp_path):
+    class Sink:                                             # as a browser records: it can't go back and fill in the header
+        def __init__(self):
+            self.data = bytearray()
+
+        def write(self, data):
+            self.data += data
+            return len(data)
+
+    sink = Sink()
+    make_clip(None, even(30, 10), "libvpx-vp9", rate=10, sound=4, sound_codec="libopus", format="webm", file=sink)
+    (tmp_path / "live.webm").write_bytes(sink.data)
+    assert times_of(tmp_path / "live.webm") == pytest.approx(even(30, 10), abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "jpg", "avif"])
+def test_a_picture_is_not_a_clip(suffix, tmp_path, pictures):
+    picture = PIL.Image.fromarray(cv2.cvtColor(cv2.resize(pictures["obama"], (64, 80)), cv2.COLOR_BGR2RGB))
+    picture.save(tmp_path / f"still.{suffix}")
+    with pytest.warns(video.ClipWarning, match=r"still\.\w+ is a single picture, not a clip: helpers.read_image"):
+        assert len(read_back(tmp_path / f"still.{suffix}")) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_moving_gif_is_a_clip(tmp_path):
+    first, *rest = [PIL.Image.fromarray(np.full((48, 64), 20 * i, np.uint8)) for i in range(6)]
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=rest, duration=200)
+    assert times_of(tmp_path / "moving.gif") == pytest.approx(even(6, 5))
+
+
+@pytest.mark.parametrize("suffix, codec", [("mp3", "libmp3lame"), ("m4a", "aac")])
+def test_a_cover_picture_is_not_a_clip(suffix, codec, tmp_path):
+    cover = cv2.imencode(".jpg", disc(80, 80))[1].tobytes()
+    with av.open(str(tmp_path / f"song.{suffix}"), "w", format="mp4" if suffix == "m4a" else None) as out:
+        sound = out.add_stream(codec, rate=SECOND, layout="mono")
+        track = out.add_stream("mjpeg")
+        track.width, track.height, track.pix_fmt, track.disposition = 80, 80, "yuvj420p", av.stream.Disposition.attached_pic
+        packet = av.Packet(cover)
+        packet.stream, packet.pts, packet.dts, packet.time_base = track, 0, 0, Fraction(1, 25)
+        out.mux(packet)
+        context = sound.codec_context
+        fit = av.AudioResampler(format=context.format, layout="mono", rate=SECOND, frame_size=context.frame_size)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * SECOND), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SECOND, 0, Fraction(1, SECOND)
+        for part in fit.resample(frame) + fit.resample(None):
+            out.mux(sound.encode(part))
+        out.mux(sound.encode(None))
+    with pytest.warns(video.ClipWarning, match=r"song\.\w+ is a sound file: its only frame is the cover picture"):
+        assert len(read_back(tmp_path / f"song.{suffix}")) == 1
+
+
+# ---------------------------------------------------------------- Writer: times, sound, files
+
+def test_frames_without_a_time_follow_at_the_frame_rate(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 10) as writer:
+        for seconds in (7, None, 8, None, None):
+            writer.write(grey(), seconds)
+    assert times_of(tmp_path / "out.webm") == pytest.approx([0, 0.1, 1, 1.1, 1.2])
+
+
+@pytest.mark.parametrize("seconds", [5, 4.9, -1, math.nan, math.inf, "6", True])
+def test_times_have_to_rise(seconds, tmp_path):
+    with video.Writer(tmp_path / "out.webm", 10) as writer:
+        writer.write(grey(), 5)
+        with pytest.raises(ValueError, match="frame times have to rise|time of the frame in seconds"):
+            writer.write(grey(), seconds)
+        writer.write(grey(), 6)
+    assert times_of(tmp_path / "out.webm") == pytest.approx([0, 1])
+
+
+def test_times_closer_than_a_millisecond_stay_apart(tmp_path):
+    times = [0, 0.0002, 0.0004, 0.04, 0.0403, 0.08]
+    with video.Writer(tmp_path / "out.webm", 25) as writer:
+        for seconds in times:
+            writer.write(grey(), seconds)
+    assert times_of(tmp_path / "out.webm") == pytest.approx(times, abs=0.002)
+
+
+def test_the_quality_is_that_of_a_good_picture(clip, tmp_path):
+    frames = clip[1][:48:4]
+    with video.Writer(tmp_path / "out.webm", 24) as writer:
+        for frame in frames:
+            writer.write(frame)
+    differences = [np.abs(a.astype(int) - b).mean() for a, b in zip(frames, read_back(tmp_path / "out.webm"))]
+    assert np.mean(differences) < 2.5
+
+
+def onsets(path):
+    """(when the picture begins and turns white, when the tone begins) of a clip, by its own clock."""
+    first = white = tone = None
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            first = frame.time if first is None else first
+            if frame.to_ndarray(format="gray").mean() > 127:
+                white = frame.time
+                break
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            wave_form = np.abs(frame.to_ndarray()[0].astype(float))
+            loud = wave_form > (0.05 if frame.format.name.startswith("flt") else 1600)
+            if loud.any():
+                tone = frame.time + loud.argmax() / frame.sample_rate
+                break
+    return first, white, tone
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix, codec, sound_codec, clock, offset, sound_at", [("avi", "mpeg4", "libmp3lame", 25, 0, 0)] + [
+    (*kind, *offsets) for kind in [
+        ("mp4", "libx264", "aac", 1000), ("mkv", "libx264", "libopus", 1000), ("webm", "libvpx-vp9", "libopus", 1000),
+        ("mov", "libx264", "pcm_s16le", 1000), ("ts", "mpeg2video", "mp2", 25)]
+    for offsets in [(0, 0), (0.4, 0), (0, 0.52), (1.4, 1)]])
+@pytest.mark.parametrize("start", [0, 0.6])
+def test_sound_is_kept_and_stays_in_step(suffix, codec, sound_codec, clock, offset, sound_at, start, tmp_path):
+    pictures = [np.full((48, 64, 3), 255 if offset + i / 25 >= 2 else 0, np.uint8) for i in range(75)]
+    path = make_clip(tmp_path / f"clip.{suffix}", even(75, 25), codec, rate=25, clock=Fraction(1, clock), offset=offset,
+                     pictures=pictures, sound=4, sound_codec=sound_codec, sound_at=sound_at, beep=2)
+    with video.Reader(path) as reader, video.Writer(tmp_path / "copy.webm", reader.fps, sound_from=path) as copy:
+        for seconds, frame in reader:
+            if seconds >= start:
+                copy.write(frame, seconds)
+    first, white, tone = onsets(path)
+    first_in_copy, white_in_copy, tone_in_copy = onsets(tmp_path / "copy.webm")
+    assert first_in_copy == 0 and white_in_copy == pytest.approx(white - first - start, abs=0.021)
+    assert tone_in_copy - white_in_copy == pytest.approx(tone - white, abs=0.01)
+    with av.open(str(tmp_path / "copy.webm")) as container:
+        assert container.duration / av.time_base == pytest.approx(3 - start, abs=0.045)        # longer sound ends with the picture
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_sound_is_no_matter(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", even(10, 25), rate=25)
+    with video.Reader(path) as reader, video.Writer(tmp_path / "copy.webm", 25, sound_from=path) as copy:
+        for seconds, frame in reader:
+            copy.write(frame, seconds)
+    with av.open(str(tmp_path / "copy.webm")) as container:
+        assert [track.type for track in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("broken", [lambda data: data.replace(b"A_OPUS", b"A_NOPE"), lambda data: b"not a clip"])
+def test_sound_that_can_not_be_decoded_is_said(broken, tmp_path):
+    path = make_clip(tmp_path / "clip.mkv", even(10, 25), rate=25, sound=1, sound_codec="libopus")
+    path.write_bytes(broken(path.read_bytes()))
+    with pytest.warns(video.ClipWarning, match="the sound of .*clip.mkv can't be copied"), \
+            video.Writer(tmp_path / "copy.webm", 25, sound_from=path) as copy:
+        for seconds in even(10, 25):
+            copy.write(grey(), seconds)
+    assert len(read_back(tmp_path / "copy.webm")) == 10
+
+
+def test_damaged_sound_does_not_hurt_the_picture(tmp_path):
+    path = make_clip(tmp_path / "clip.mkv", even(100, 25), rate=25, sound=4, sound_codec="aac")
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.size]
+    for place, size in packets[20:60]:
+        data[place + 10:place + size - 2] = bytes(size - 12)
+    path.write_bytes(data)
+    with video.Reader(path) as reader, video.Writer(tmp_path / "copy.webm", 25, sound_from=path) as copy:
+        for seconds, frame in reader:
+            copy.write(frame, seconds)
+    assert len(read_back(tmp_path / "copy.webm")) == 100
+    with av.open(str(tmp_path / "copy.webm")) as container:
+        assert container.duration / av.time_base == pytest.approx(4, abs=0.03)
+
+
+@pytest.mark.parametrize("sound, error", [("gone.mp4", FileNotFoundError), (5, TypeError), ("", ValueError)])
+def test_where_no_sound_can_come_from(sound, error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error):
+        video.Writer("out.webm", 25, sound_from=sound)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_clip_that_can_not_be_put_in_place_is_kept_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "out.webm").write_bytes(b"a player has this one open")
+    (tmp_path / "out-2.webm").write_bytes(b"an earlier one")
+
+    def locked(*names):
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    monkeypatch.setattr(os, "replace", locked)
+    with pytest.raises(PermissionError, match=r"out\.webm can't be replaced.*The new clip is .*out-3\.webm"), \
+            video.Writer(tmp_path / "out.webm", 25) as writer:
+        for _ in range(5):
+            writer.write(grey())
+    with pytest.raises(KeyboardInterrupt), pytest.warns(video.ClipWarning, match=r"The new clip is .*out-4\.webm"), \
+            video.Writer(tmp_path / "out.webm", 25) as writer:
+        writer.write(grey())
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out-2.webm", "out-3.webm", "out-4.webm", "out.webm"]
+    assert len(read_back(tmp_path / "out-3.webm")) == 5 and (tmp_path / "out.webm").read_bytes().startswith(b"a player")
+
+
+def test_an_interrupt_while_the_file_is_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "out.webm").write_bytes(b"old")
+
+    def interrupted(*packet):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), video.Writer(tmp_path / "out.webm", 25) as writer:
+        writer.write(grey())
+        monkeypatch.setattr(writer, "_put", interrupted)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_frame_that_takes_too_much_memory(tmp_path):
+    with pytest.raises(ValueError, match="10000 x 4000 pixels is too large for VP9: shrink it"), \
+            video.Writer(tmp_path / "out.webm", 24) as writer:
+        writer.write(np.broadcast_to(np.uint8(90), (4000, 10000, 3)))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_long_narrow_frame_is_written(tmp_path):
+    with video.Writer(tmp_path / "out.webm", 24) as writer:
+        writer.write(grey((16, 20000)))
+    assert read_back(tmp_path / "out.webm")[0].shape == (16, 20000, 3)
 
 
 # ---------------------------------------------------------------- LabelSmoother
@@ -1017,6 +1519,33 @@ def test_an_interrupt_ends_play_quietly(monkeypatch):
 
     video.play(CLIP, predict)
     assert len(seen) == len(released) == 1
+
+
+def test_an_interrupt_ends_timeline_with_what_it_has():
+    def predict(frame, seconds):
+        if seconds > 0.2:
+            raise KeyboardInterrupt
+        return []
+
+    table = video.timeline(CLIP, predict)
+    assert table.frame.tolist() == [0, 1, 2, 3, 4] and list(table.columns) == video.TIMELINE_COLUMNS
+
+
+def test_an_interrupt_ends_play_window_quietly(monkeypatch):
+    shown, closed = [], []
+    monkeypatch.setattr(player, "can_open_window", lambda: True)
+    monkeypatch.setattr(player, "_is_open", lambda title: True)
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait: -1)
+    monkeypatch.setattr(cv2, "destroyWindow", closed.append)
+
+    def predict(frame, seconds):
+        if len(shown) == 3:
+            raise KeyboardInterrupt
+        return []
+
+    video.play_window(CLIP, predict, title="mine")
+    assert len(shown) == 3 and closed == ["mine"]
 
 
 def test_without_a_display_a_sentence(monkeypatch, capsys):

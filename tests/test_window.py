@@ -1,7 +1,8 @@
-"""play_window in a real window, on a display that exists only in memory (Xvfb): keys, close button, the end."""
+"""play_window in a real window, on a display that exists only in memory (Xvfb): keys, close button, interrupt, the end."""
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,13 @@ def press_close_button(screen, number):
 def test_the_close_button_ends_it(screen):
     program = start(screen)
     press_close_button(screen, window(screen))
+    assert 0 < end(program) < 472
+
+
+def test_an_interrupt_ends_it_without_a_traceback(screen):
+    program = start(screen)
+    window(screen)
+    program.send_signal(signal.SIGINT)
     assert 0 < end(program) < 472
 
 

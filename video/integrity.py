@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-_HOLE = 4096     # bytes; in a sound MKV or WebM file, less than that lies between two packets
+_HOLE = 4096     # bytes; in a sound MKV, WebM or FLV file, less than that lies between two packets
 
 
 class ClipWarning(UserWarning):
@@ -49,7 +49,8 @@ def _compare(container: InputContainer, size: int, frames: int, failed: int, sec
     track, kind = container.streams.video[0], container.format.name
     if track.disposition & Disposition.attached_pic:
         return "is a sound file: its only frame is the cover picture"
-    if frames == 1 and (kind.endswith("_pipe") or kind == "gif" or container.metadata.get("major_brand") in ("avif", "heic")):
+    brand = container.metadata.get("major_brand")
+    if frames == 1 and (kind.endswith("_pipe") or kind in ("image2", "gif", "mjpeg") or brand in ("avif", "heic")):
         return "is a single picture, not a clip: helpers.read_image reads it"
     rate = float(track.average_rate or 25)
     stream, matroska = kind.startswith("mpeg"), kind.startswith("matroska")       # a stream promises nothing, it just ends
@@ -70,10 +71,10 @@ def _compare(container: InputContainer, size: int, frames: int, failed: int, sec
                   newest - first - seconds)                              # what it holds, but could not be decoded
     if missing > tolerance:
         return f"ends after {seconds:.1f} of {max(promised, newest - first):.1f} s: the file is cut short or damaged"
-    much = max(size // 50, 16 * _HOLE)
+    much = max(size // 50, 8 * _HOLE)
     if stream and size - contents.read > max(much, size // 10):
         return f"ends after {seconds:.1f} s, but {1 - contents.read / size:.0%} of the file comes after that: it is damaged"
-    if failed or contents.broken or matroska and contents.hole > _HOLE or stream and contents.hole > much:
+    if failed or contents.broken or (matroska or kind == "flv") and contents.hole > _HOLE or stream and contents.hole > much:
         return "is damaged: some frames are missing or spoilt"
     return ""
 

@@ -3,7 +3,7 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.filter import Graph
 from av.packet import Packet
 
@@ -42,11 +42,11 @@ def copy_sound(path: Path, output: OutputContainer, seconds: float) -> Generator
     name = os.path.abspath(path)
     try:
         with av.open(name, metadata_errors="replace") as clip:
-            picture = next(_decode(clip.demux(clip.streams.video[0])), None)
+            picture = next(_decode(clip, clip.streams.video[0]), None)
         with av.open(name, metadata_errors="replace") as clip:
             if not clip.streams.audio:
                 return
-            frames = _decode(clip.demux(clip.streams.best("audio")))
+            frames = _decode(clip, clip.streams.best("audio"))
             first = next(frames, None)
             if first is None or picture is None:
                 raise ValueError("it can't be decoded")
@@ -61,9 +61,11 @@ def copy_sound(path: Path, output: OutputContainer, seconds: float) -> Generator
         warnings.warn(f"the sound of {path} can't be copied: {problem}", ClipWarning, stacklevel=3)
 
 
-def _decode(packets: Iterable["Packet[Any]"]) -> Iterator[Any]:
-    """Decode the packets of one track, without those that are damaged."""
-    for packet in packets:
+def _decode(clip: InputContainer, track: Any) -> Iterator[Any]:
+    """Decode one track, without the packets that are damaged."""
+    if track.codec_context is None:                          # some versions of PyAV end the process if they try
+        raise ValueError("its codec is unknown")
+    for packet in clip.demux(track):
         with contextlib.suppress(av.error.InvalidDataError):
             yield from packet.decode()
 
