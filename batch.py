@@ -38,8 +38,8 @@ from labelling import Answer, Task, copy_name, label_image
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
-CHUNK_FRAMES = 1500         # of a clip, kept at a time: what an interrupt can cost
-CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also decides on a clip's table
+CHUNK_FRAMES = 1500         # of a clip are saved together; an interrupt loses at most as many
+CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also affects a clip's table
 MIN_PARALLEL_SECONDS = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
 MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 
@@ -99,14 +99,14 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
                            float(confidence), os.getpid()) for key, path in files.items()}
         for gone in store.prune(tasks):
             _copy_of(gone, out).unlink(missing_ok=True)
-        kept = {key: [rows, note] for key, source, (rows, note, copied) in store.kept(made_with)
-                if source and (Path(tasks[key].copy).is_file() or not copied)
-                and source == result_store.digest_of_file(files[key])}
+        kept = {key: [rows, note] for key, digest, (rows, note, copied) in store.kept(made_with)
+                if digest and (Path(tasks[key].copy).is_file() or not copied)
+                and digest == result_store.digest_of_file(files[key])}
         left = [key for key in tasks if key not in kept]
         with tqdm(total=len(tasks), initial=len(kept), unit=" pictures") as bar:
             for key, answer in zip(left, _answers([tasks[key] for key in left], n_jobs)):
                 kept[key] = [answer.rows, answer.note]
-                store.keep(key, answer.source, made_with, [*kept[key], answer.copied])
+                store.keep(key, answer.content_digest, made_with, [*kept[key], answer.copied])
                 bar.update()
         table = _folder_table({**{key: [[], note] for key, note in notes.items()}, **kept})
         result_store.save_table(store, table, "faces.csv")
@@ -255,7 +255,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     out = Path(out).expanduser()
     with video.Reader(source) as clip:
         if clip.is_camera:
-            raise ValueError("label_clip wants a clip, because a camera has no end: notebook 10 is about cameras")
+            raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")
         path = Path(str(clip.source)).resolve()
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
@@ -277,7 +277,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
 def _label_parts(path: Path, content: str, settings: str, store: result_store.ResultStore,
                  tracker: video.ExpressionTracker) -> list[dict[str, Any]]:
     """The table's rows, from the parts that are kept and, after them, from the clip; each part is kept as it is done."""
-    kept = {key: value for key, source, value in store.kept(settings) if source == content}
+    kept = {key: value for key, digest, value in store.kept(settings) if digest == content}
     parts: list[dict[str, Any]] = []
     while (key := _part_key(len(parts))) in kept:
         parts.append(kept[key])

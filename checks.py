@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+PART_PREFIX = ".part-"      # of the names of files that are being written
 KNOWN_NETWORKS = {     # SHA-256 of the networks that are called so; one changed byte can turn Happy into Anger
     "emotion-ferplus-small.onnx": "c3f6902c90561d5a93f5eeee276dbd43c632560c6d4ba8d4b1701b4c935a83e7",
     "emotion-ferplus-8.onnx": "a2a2ba6a335a3b29c21acb6272f962bd3d47f84952aaffa03b60986e04efa61c",
@@ -238,7 +239,7 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
 # ---------------------------------------------------------------- the network's file and input
 
 def check_network_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
-    """Check that the bytes of a file are not something that comes in place of a network, and that a known file is intact.
+    """Reject a Git LFS pointer, a web page and a damaged copy of a known network.
 
     Raises
     ------
@@ -373,7 +374,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     pathlib.Path
         The temporary name, with the same suffix.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART_PREFIX, suffix=path.suffix)
     os.close(handle)
     part = Path(name)
     try:

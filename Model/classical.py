@@ -654,15 +654,15 @@ def extract_features(name: str, faces: npt.NDArray[np.uint8], *, detect: bool = 
     return landmark_features(name, [landmarks(face, detect=detect) for face in faces])
 
 
-def landmark_features(name: str, faces: Sequence[Rows | None]) -> tuple[Rows, npt.NDArray[np.bool_]]:
+def landmark_features(name: str, landmarks: Sequence[Rows | None]) -> tuple[Rows, npt.NDArray[np.bool_]]:
     """Compute the features of a landmark model.
 
     Parameters
     ----------
     name : {"measures", "points"}
         The model: `geometric_features`, or the aligned points themselves.
-    faces : sequence of numpy.ndarray or None
-        What `landmarks` returned for each face.
+    landmarks : sequence of numpy.ndarray or None
+        For each face, what the function `landmarks` returned.
 
     Returns
     -------
@@ -671,8 +671,8 @@ def landmark_features(name: str, faces: Sequence[Rows | None]) -> tuple[Rows, np
     found : numpy.ndarray
         bool (N,), False where `landmarks` returned None.
     """
-    found = np.array([points is not None for points in faces], bool)
-    kept = [points for points in faces if points is not None]
+    found = np.array([points is not None for points in landmarks], bool)
+    kept = [points for points in landmarks if points is not None]
     if name == "measures":
         rows = [np.array(list(geometric_features(points).values())) for points in kept]
     else:

@@ -50,17 +50,18 @@ HERE = Path(__file__).resolve().parent
 INPUT_DOWNSCALE = 0.75             # FER+ faces are 48 pixels wide: the network works at that size, nearly twice as fast
 INPUT_NAME, OUTPUT_NAME = "Input3", "Plus692_Output_0"    # as in emotion-ferplus-8.onnx
 
-CYCLE = (42, 0.05, 0.85)       # epochs, peak learning rate, magnitude of the augmentation below
-TEACHER_CYCLE = (16, 0.015, 0.55)   # the same with --teachers
-DAMAGE_CYCLE = (12, 0.02, 0.6)      # the same with --damage
+SCHEDULE = (42, 0.05, 0.85)       # epochs, peak learning rate, magnitude of the augmentation below
+TEACHER_SCHEDULE = (16, 0.015, 0.55)   # the same with --teachers
+DAMAGE_SCHEDULE = (12, 4e-4, 0.5)      # the same with --damage, which uses AdamW instead of SGD
 SIZES = ((0.45, 52), (1.0, INPUT_SIZE))   # until this fraction of the epochs, faces of this size: small ones are faster
 TEACHER_SIZES = ((1.0, INPUT_SIZE),)
-DAMAGE_SIZES = ((0.5, 52), (1.0, INPUT_SIZE))
+DAMAGE_SIZES = ((1.0, INPUT_SIZE),)
 TEACHER_WEIGHT = 0.5           # in the targets; the rest is the taggers' votes
 BATCH_SIZE = 64
 REPEATS = {"Disgust": 3, "Fear": 2, "Contempt": 3}   # how often a face of a rare expression is shown per epoch
 WARM_UP_EPOCHS = 1.0           # at the start, while the learning rate rises
 WEIGHT_DECAY = 5e-4            # on convolution and linear weights only
+DAMAGE_WEIGHT_DECAY = 0.02     # the same with --damage
 DROPOUT = 0.2                  # before the last layer
 EMA_DECAY = 0.999              # per step: an average over about the last two epochs
 
@@ -530,9 +531,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.epochs is not None and args.epochs < 1:
         parser.error("--epochs must be 1 or more")
-    (epochs, peak, magnitude), sizes = (TEACHER_CYCLE, TEACHER_SIZES) if args.teachers else (CYCLE, SIZES)
+    (epochs, peak, magnitude), sizes = (TEACHER_SCHEDULE, TEACHER_SIZES) if args.teachers else (SCHEDULE, SIZES)
     if args.damage:
-        (epochs, peak, magnitude), sizes = DAMAGE_CYCLE, DAMAGE_SIZES
+        (epochs, peak, magnitude), sizes = DAMAGE_SCHEDULE, DAMAGE_SIZES
     epochs = args.epochs or epochs
     out = args.out or args.run / "network.onnx"
     if args.threads:
@@ -574,9 +575,14 @@ def main() -> None:
     average = copy.deepcopy(net).requires_grad_(False)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
-        lr=peak, momentum=0.9, nesterov=True)
+    optimiser: torch.optim.Optimizer
+    if args.damage:
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": DAMAGE_WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}], lr=peak)
+    else:
+        optimiser = torch.optim.SGD(
+            [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
+            lr=peak, momentum=0.9, nesterov=True)
     print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {torch.get_num_threads()} threads")
 
     checkpoint = args.run / "checkpoint.pt"

@@ -315,8 +315,8 @@ class Run:
         """
         return np.isin(labels, classical.CLASS_SETS[classes])
 
-    def add(self, name: str, predict: Callable[[int], Labels], step: Callable[[Image], object], size: int,
-            still_labels: Sequence[str | None], *, needs: int = 0, trained_on: int | None = None) -> None:
+    def add(self, name: str, predict: Callable[[int], Labels], classify_face: Callable[[Image], object], size: int,
+            still_labels: Sequence[str | None], *, extra_bytes: int = 0, trained_on: int | None = None) -> None:
         """Measure a method, and add it to the results.
 
         Parameters
@@ -325,19 +325,19 @@ class Run:
             Name of the method.
         predict : callable
             Given a number of classes, it returns the predictions for the validation faces of these classes.
-        step : callable
+        classify_face : callable
             The method on one face, for timing.
         size : int
             Size of the model in bytes.
         still_labels : sequence of str or None
             Its labels for the stills.
-        needs : int
+        extra_bytes : int
             Size in bytes of other files that the method needs.
         trained_on : int, optional
             Number of training faces; the default is all of `train`.
         """
-        row: dict[str, Any] = {"classes": {}, "ms_per_face": milliseconds(step, self.valid), "bytes": size,
-                               "needs_bytes": needs, "trained_on": trained_on or len(self.train)}
+        row: dict[str, Any] = {"classes": {}, "ms_per_face": milliseconds(classify_face, self.valid), "bytes": size,
+                               "needs_bytes": extra_bytes, "trained_on": trained_on or len(self.train)}
         for classes in classical.CLASS_SETS:
             predicted = predict(classes)
             labels = self.labels[self.class_mask(classes, self.labels)]
@@ -352,7 +352,7 @@ class Run:
 
     def add_svm(self, name: str, rows: Rows, valid: Rows, save: Callable[[ModelArrays], int], *,
                 fit: Callable[[Rows, Labels], ModelArrays], train_labels: Labels | None = None,
-                found: npt.NDArray[np.bool_] | None = None, needs: int = 0) -> None:
+                found: npt.NDArray[np.bool_] | None = None, extra_bytes: int = 0) -> None:
         """Train an SVM on 2, 3 and all classes, measure each, and save the one for all eight.
 
         Parameters
@@ -369,7 +369,7 @@ class Run:
             Labels of `rows`; the default is those of the run.
         found : numpy.ndarray, optional
             bool, which validation faces `valid` has a row for; the default is all.
-        needs : int
+        extra_bytes : int
             As for `add`.
         """
         train_labels = self.train_labels if train_labels is None else train_labels
@@ -391,7 +391,8 @@ class Run:
             features, seen = classical.extract_features(file, face[None])
             return EMOTIONS[int(classical.decision_function(models[8], features).argmax())] if seen[0] else None
 
-        self.add(name, predict, label, size, [label(face) for face in self.grey_stills()], needs=needs, trained_on=len(rows))
+        self.add(name, predict, label, size, [label(face) for face in self.grey_stills()],
+                 extra_bytes=extra_bytes, trained_on=len(rows))
 
 
 def crop_still(name: str) -> Image:
@@ -442,7 +443,7 @@ def measure_smile_cascade(run: Run) -> None:
     run.write()
 
 
-def eigenfaces_and_fisherfaces(run: Run) -> None:
+def measure_eigenfaces_and_fisherfaces(run: Run) -> None:
     """Notebook 14: nearest neighbours and SVMs on eigenfaces and Fisherfaces.
 
     Parameters
@@ -481,7 +482,7 @@ def eigenfaces_and_fisherfaces(run: Run) -> None:
                     lambda model, save=save: save(**model), fit=functools.partial(linear_svm, C=LINEAR_C[file]))
 
 
-def lbp(run: Run) -> None:
+def measure_lbp(run: Run) -> None:
     """Notebook 14: nearest neighbours and an SVM on LBP histograms.
 
     Parameters
@@ -531,7 +532,7 @@ def measure_cv2_face(run: Run) -> None:
     run.write()
 
 
-def hog_svms(run: Run) -> None:
+def measure_hog_svms(run: Run) -> None:
     """Notebook 15: linear and RBF SVM on HOG, and the sweep over cell sizes and numbers of bins.
 
     Parameters
@@ -562,7 +563,7 @@ def hog_svms(run: Run) -> None:
     run.write()
 
 
-def landmark_svms(run: Run) -> tuple[Rows, Labels, Rows, npt.NDArray[np.bool_]]:
+def measure_landmark_svms(run: Run) -> tuple[Rows, Labels, Rows, npt.NDArray[np.bool_]]:
     """Notebook 16: the smile rule, by hand and with thresholds from training faces, and SVMs on measures and points.
 
     Parameters
@@ -581,7 +582,7 @@ def landmark_svms(run: Run) -> tuple[Rows, Labels, Rows, npt.NDArray[np.bool_]]:
     found : numpy.ndarray
         bool, which validation faces these are.
     """
-    needs = classical.landmarks_path().stat().st_size
+    extra_bytes = classical.landmarks_path().stat().st_size
     train_points = [classical.landmarks(face) for face in run.train[:LANDMARK_FACES]]
     valid_points = [classical.landmarks(face) for face in run.valid]
     run.log("landmarks of the training and validation faces")
@@ -592,7 +593,7 @@ def landmark_svms(run: Run) -> tuple[Rows, Labels, Rows, npt.NDArray[np.bool_]]:
         run.add_svm(name, classical.landmark_features(file, train_points)[0],
                     classical.landmark_features(file, valid_points)[0],
                     lambda model, file=file: run.save(file, **model), fit=functools.partial(linear_svm, C=LINEAR_C[file]),
-                    train_labels=labels, found=found, needs=needs)
+                    train_labels=labels, found=found, extra_bytes=extra_bytes)
     names = classical.GEOMETRIC_FEATURES
     mouth_width, corner_lift = names.index("mouth_width"), names.index("corner_lift")
     smiles, happy = run.labels == classical.HAPPY, labels == classical.HAPPY
@@ -657,7 +658,7 @@ def save_sample(run: Run, rows: Rows, labels: Labels, valid: Rows, found: npt.ND
     run : Run
         The run.
     rows, labels, valid, found
-        What `landmark_svms` returned.
+        What `measure_landmark_svms` returned.
     """
     learn, check = SAMPLE_FACES
     fisher = classical.load_model("fisher", folder=run.out)
@@ -696,10 +697,10 @@ def main() -> None:
         parser.error(str(problem))
     classical.MODEL_FOLDER = run.out
     measure_network(run, args.network)
-    hog_svms(run)
-    eigenfaces_and_fisherfaces(run)
-    lbp(run)
-    save_sample(run, *landmark_svms(run))
+    measure_hog_svms(run)
+    measure_eigenfaces_and_fisherfaces(run)
+    measure_lbp(run)
+    save_sample(run, *measure_landmark_svms(run))
     measure_smile_cascade(run)
     measure_cv2_face(run)
     run.result["total_bytes"] = sum(file.stat().st_size for file in run.out.glob("*.npz"))

@@ -273,6 +273,8 @@ def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     os.kill(run.pid, getattr(signal, kill))
     run.wait()
     until(lambda: not {pid for pid, _, _ in processes()} & set(workers))           # no idle worker stays behind
+    (out / "pictures" / ".part-0.jpg").write_bytes(b"what a killed process was writing")
+    (out / ".part-1.csv").touch()
     with result_store.ResultStore(out, f"folder {folder.resolve()}") as store:
         done = store._execute("select count(*) from results")[0][0]
     assert 3 <= done < 60 and not (out / "faces.csv").exists()

@@ -261,7 +261,7 @@ def test_live_skips_what_is_late(fake, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda wait: clock.__setitem__(0, clock[0] + wait))
     fake([grey()] * 50, fps=25, stamps=[40 * i for i in range(50)])
     taken = []
-    with video.Reader(CLIP, live=True) as reader:
+    with video.Reader(CLIP, realtime=True) as reader:
         for seconds, _ in reader:
             assert clock[0] - seconds < 0.05                # never behind by more than a frame
             taken.append(seconds)
@@ -283,7 +283,7 @@ def test_a_clip_that_is_slow_to_decode_does_not_freeze(loop, fake, clock):
     capture, taken = fake([grey()] * 50, fps=25, stamps=[40 * i for i in range(50)]), []
     read = capture.read
     capture.read = lambda: clock.__setitem__(0, clock[0] + 0.08) or read()           # twice as slow as it should play
-    with video.Reader(CLIP, live=True) as reader:
+    with video.Reader(CLIP, realtime=True) as reader:
         for _ in reader:
             taken.append(clock[0])
             clock[0] += loop
@@ -293,7 +293,7 @@ def test_a_clip_that_is_slow_to_decode_does_not_freeze(loop, fake, clock):
 
 def test_a_second_loop_goes_on_or_says_that_it_is_over(fake, clock):
     fake([grey()] * 10, fps=10, stamps=[100 * i for i in range(10)])
-    with video.Reader(CLIP, live=True) as reader:
+    with video.Reader(CLIP, realtime=True) as reader:
         first = [next(iter(reader))[0] for _ in range(3)]
         clock[0] += 60                                      # somebody thinks
         waited = -clock[0]
@@ -321,7 +321,7 @@ def test_a_loop_over_a_closed_reader_just_ends(fake):
 def test_a_live_camera_gives_its_newest_frame(fake, monkeypatch):
     capture = fake([grey(value=i) for i in range(200)])
     monkeypatch.setattr(reading, "MAX_FAILED_READS", 3)           # waits a moment after each
-    with video.Reader(0, live=True) as reader:
+    with video.Reader(0, realtime=True) as reader:
         values = [int(frame[0, 0, 0]) for _, frame in reader]
     assert values == sorted(values) and len(set(values)) == len(values) and values[-1] == 199
     assert capture.released == 1
@@ -340,7 +340,7 @@ def in_time(work, limit=5):
 def test_a_camera_that_is_unplugged_while_the_loop_is_busy(fake, monkeypatch):
     monkeypatch.setattr(reading, "MAX_FAILED_READS", 1)
     fake([grey()] * 5)
-    reader = video.Reader(0, live=True)
+    reader = video.Reader(0, realtime=True)
 
     def work():
         taken = []
@@ -369,7 +369,7 @@ class SlowCapture(FakeCapture):
 def test_close_inside_a_live_loop_ends_it(monkeypatch):
     capture = SlowCapture([grey()])
     monkeypatch.setattr(cv2, "VideoCapture", lambda *source: capture)
-    reader = video.Reader(0, live=True)
+    reader = video.Reader(0, realtime=True)
 
     def work():
         taken = 0
@@ -384,7 +384,7 @@ def test_close_inside_a_live_loop_ends_it(monkeypatch):
 def test_a_live_camera_can_be_looped_over_again(monkeypatch):
     capture = SlowCapture([grey()])
     monkeypatch.setattr(cv2, "VideoCapture", lambda *source: capture)
-    with video.Reader(0, live=True) as reader:
+    with video.Reader(0, realtime=True) as reader:
         first, second = (in_time(lambda: next(iter(reader))[0]) for _ in range(2))
         assert second > first and not reader._thread.is_alive() and not capture.released
     assert capture.released == 1 and not capture.torn
@@ -685,7 +685,7 @@ def test_time_starts_with_the_first_frame_and_never_jumps_without_reason(stamps,
 @pytest.mark.filterwarnings("error")
 def test_a_long_clip_with_pauses_plays_live(tmp_path, clock):
     path = make_clip(tmp_path / "clip.mp4", GAPS, rate=25)
-    with video.Reader(path, live=True) as reader:
+    with video.Reader(path, realtime=True) as reader:
         shown = [(seconds, clock[0]) for seconds, _ in reader]
     assert np.allclose(shown, np.transpose([GAPS, GAPS]), atol=0.01)
 
@@ -817,7 +817,7 @@ def test_frames_after_a_long_damaged_part_are_read(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 10:len(data) * 6 // 10] = bytes(len(data) * 6 // 10 - len(data) // 10)
     path.write_bytes(data)
-    with pytest.warns(video.ClipWarning, match="is damaged: some frames are missing or spoilt"):
+    with pytest.warns(video.ClipWarning, match="is damaged: some frames are missing or corrupt"):
         times = times_of(path)
     assert times[-1] == pytest.approx(9.9) and len(times) < 70
 

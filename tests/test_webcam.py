@@ -56,7 +56,7 @@ def test_a_picture_is_processed_answered_and_kept(cam):
     cam.picture(7, latency=0.031, fps=14.5)
     assert cam.wait() == [{"kind": "answer", "number": 7, "faces": [
         {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}}]}]
-    assert (cam.frame_count, cam.faces, cam.latency, cam.fps) == (1, [FACE], 0.031, 14.5) and type(cam.latency) is float
+    assert (cam.processed_count, cam.faces, cam.latency, cam.fps) == (1, [FACE], 0.031, 14.5) and type(cam.latency) is float
     frame, faces = cam.latest()
     assert faces == [FACE] and np.array_equal(frame, helpers.read_image(ROOT / "Media" / "clip_happy.jpg"))
     frame[:], faces[:] = 0, []                            # the caller has copies
@@ -95,7 +95,7 @@ def test_bytes_that_are_not_a_picture_are_answered(cam, buffers):
     cam.picture(3, buffers)
     (answer,) = cam.wait()
     assert answer["number"] == 3 and "that are not a picture" in answer["error"]
-    assert cam.frame_count == 0
+    assert cam.processed_count == 0
     cam.picture(4)                                        # and it goes on
     assert cam.wait(2)[1]["faces"]
 
@@ -223,7 +223,7 @@ def test_nothing_of_a_picture_is_in_the_state_that_notebooks_save(cam):
     before = cam.get_state()
     cam.picture()
     cam.wait()
-    assert cam.get_state() == before and "faces" not in before and "frame_count" not in before
+    assert cam.get_state() == before and "faces" not in before and "processed_count" not in before
     assert all(not isinstance(value, (bytes, memoryview, np.ndarray)) for value in before.values())
     assert before["state"] == "off" and before["error"] == ""
 
@@ -286,7 +286,7 @@ def test_a_picture_in_progress_when_the_camera_goes_off_is_not_kept(end):
     end(cam)
     go_on.set()
     assert "faces" in cam.wait()[-1]
-    assert (cam.faces, cam.frame_count, cam.latency, cam._latest) == ([], 0, None, None)
+    assert (cam.faces, cam.processed_count, cam.latency, cam._latest) == ([], 0, None, None)
     cam.close()
 
 
@@ -304,7 +304,7 @@ def test_an_observer_that_raises_is_not_an_error_of_predict(cam, capfd):
     cam.observe(observer, "faces")
     cam.picture(1)
     assert "error" not in cam.wait()[0]
-    assert cam.frame_count == 1 and cam.latest()[1] == [FACE] and "ZeroDivisionError: mine" in capfd.readouterr().err
+    assert cam.processed_count == 1 and cam.latest()[1] == [FACE] and "ZeroDivisionError: mine" in capfd.readouterr().err
 
 
 def test_stop_tells_the_browser_and_close_forgets(cam):

@@ -453,10 +453,10 @@ class Lab:
         return cell
 
     def start(self):
-        before = self.python("cam.frame_count")
+        before = self.python("cam.processed_count")
         press(self.page, re.compile("Start|Retry"))
         true(self.page, "window.live() === 1")
-        until(lambda: self.python("cam.frame_count") > before + 2 and self.python("cam.state") == "on", "pictures in Python")
+        until(lambda: self.python("cam.processed_count") > before + 2 and self.python("cam.state") == "on", "pictures in Python")
 
     def off(self):
         true(self.page, "window.live() === 0")
@@ -585,8 +585,8 @@ def test_two_displays_one_camera(lab):
     lab.start()
     assert lab.page.locator(".webcam-on:visible").count() == 2 and lab.page.evaluate("window.asked") == 1
     lab.command("notebook:delete-cell", second)
-    frames = lab.python("cam.frame_count")
-    until(lambda: lab.python("cam.frame_count") > frames + 3, "goes on with one display")
+    frames = lab.python("cam.processed_count")
+    until(lambda: lab.python("cam.processed_count") > frames + 3, "goes on with one display")
     assert lab.page.evaluate("window.live()") == 1
 
 
@@ -612,12 +612,12 @@ def test_asking_too_early_in_the_same_cell_answers_at_once(lab):
 def test_a_busy_kernel_is_back_at_once(lab):
     """A cell that runs for two seconds causes no backlog: one picture was in flight, and the next ones are new."""
     lab.widget()
-    before = lab.python("cam.frame_count")
+    before = lab.python("cam.processed_count")
     lab.cell("time.sleep(2)")
     start = time.monotonic()
-    frames = lab.python("cam.frame_count")
+    frames = lab.python("cam.processed_count")
     assert time.monotonic() - start < 2         # usually 0.05
-    until(lambda: lab.python("cam.frame_count") > frames, "the camera goes on")
+    until(lambda: lab.python("cam.processed_count") > frames, "the camera goes on")
     assert lab.python("cam.error") == "" and frames - before < 200
 
 

@@ -1,4 +1,4 @@
-"""Is a clip what it seems? Tell whether it is cut short, damaged, or only a picture."""
+"""Detect clips that are cut short, damaged, or only a single picture."""
 import os
 import re
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ def _compare(container: InputContainer, size: int, frames: int, failed: int, sec
     if stream and size - contents.read > max(much, size // 10):
         return f"ends after {seconds:.1f} s, but {1 - contents.read / size:.0%} of the file comes after that: it is damaged"
     if failed or contents.broken or (matroska or kind == "flv") and contents.hole > _HOLE or stream and contents.hole > much:
-        return "is damaged: some frames are missing or spoilt"
+        return "is damaged: some frames are missing or corrupt"
     return ""
 
 

@@ -149,7 +149,7 @@ def play(source: PathLike | int, predict: Predict, *, until: float | None = None
     end = _check_loop(predict, until)
     check_whole("width", width, "whole pixels, such as 640", low=1)
     meter, handle, shown_at = FPSMeter(), None, -math.inf
-    with (Reader(source, live=True) as clip, contextlib.suppress(KeyboardInterrupt),
+    with (Reader(source, realtime=True) as clip, contextlib.suppress(KeyboardInterrupt),
           tqdm(total=_duration(clip, end), bar_format="{l_bar}{bar}| {n:.0f} s") as bar):
         for seconds, frame in clip:
             if seconds > end:
@@ -228,7 +228,7 @@ def play_window(source: PathLike | int, predict: Predict, *, mirror: bool = Fals
     """
     _check_loop(predict, None)
     meter, shown = FPSMeter(), False
-    with Reader(source, live=True) as clip:
+    with Reader(source, realtime=True) as clip:
         if not can_open_window():
             print("No window can be opened here: this computer has no display. Use play(), which shows the same in the notebook.")
             return

@@ -41,7 +41,7 @@ class Reader:
     ----------
     source : str, os.PathLike or int
         Path of a clip, or the number of a camera on the computer that runs Python (0 is the first). Also an attribute.
-    live : bool
+    realtime : bool
         Keep up with the clock. A clip then plays at its own speed and skips frames if the loop is too slow; a camera
         always yields its newest frame.
 
@@ -62,14 +62,14 @@ class Reader:
         If `source` is neither a path nor a number, or can't be opened. A loop that gets no frame raises ValueError.
     """
 
-    def __init__(self, source: PathLike | int, *, live: bool = False) -> None:
+    def __init__(self, source: PathLike | int, *, realtime: bool = False) -> None:
         self.is_camera = isinstance(source, (int, np.integer)) and not isinstance(source, bool)
         if not self.is_camera and not isinstance(source, (str, os.PathLike)):
             raise TypeError(f"source is {source!r}: give the path of a clip, or a camera's number such as 0")
         self.source: Path | int = (    # OpenCV may end the process for other numbers
             check_whole("source", source, "a camera's number from 0 to 99, where 0 is the first", low=0, high=99)
             if self.is_camera else _check_clip(source))
-        self.live = live
+        self.realtime = realtime
         self._thread: threading.Thread | None = None
         self._first_read, self._last = math.nan, -1.0    # when a camera's first frame came; time of the last frame
         self._zero, self._stamps = 0.0, (0.0, 0.0)       # the file's timestamps of the first frame, and of the newest
@@ -134,7 +134,7 @@ class Reader:
         if self._capture is None:
             raise ValueError("this Reader is closed: make a new one to read again")
         frames = self._in_order(self._capture)
-        return self._newest(frames) if self.is_camera and self.live else frames
+        return self._newest(frames) if self.is_camera and self.realtime else frames
 
     def _read(self, capture: cv2.VideoCapture) -> Image | None:
         """Return the next frame, None at the end or after close(). Failed reads are skipped."""
@@ -161,7 +161,7 @@ class Reader:
             if math.isnan(started):
                 started, shown = now - seconds, now
             late = now - started - seconds
-            if self.live and not self.is_camera:
+            if self.realtime and not self.is_camera:
                 if late > min(1 / self.fps, 0.1) and now - shown < MAX_DISPLAY_GAP:
                     continue
                 time.sleep(max(-late, 0))
@@ -238,7 +238,7 @@ class Reader:
 
 
 def _check_clip(source: Any) -> Path:
-    """Check a clip's path as `check_file` does; the address of a stream gets a sentence of its own."""
+    """Check a clip's path as `check_file` does; the address of a stream has its own error message."""
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/", str(source), re.IGNORECASE)     # two letters or more: C:/ is a drive
     if scheme and scheme[1].lower() not in ("http", "https") and not os.path.exists(source):
         raise ValueError(f"{source} is an address of the kind {scheme[1]}, not the path of a file: record the stream to a "

@@ -104,7 +104,7 @@ class LabelSmoother:
         self._next_id, self._last = 0, -math.inf
 
     def state(self) -> dict[str, Any]:
-        """Return all that the smoother knows as plain data, which json takes; see `restore`."""
+        """Return the state of the smoother as JSON-serialisable data; see `restore`."""
         return {"histories": [{**asdict(history), "average": None if history.average is None else history.average.tolist()}
                               for history in self._histories], "next_id": self._next_id, "last": self._last}
 
@@ -167,7 +167,7 @@ class LabelSmoother:
     def _match(self, faces: Sequence[Face]) -> dict[int, _History]:
         """Return {index in faces: history}.
 
-        Faces of the last frame are matched first, so that nobody takes over the id of one who left.
+        Faces of the last frame are matched first, so that a new face cannot take over the id of one that left.
         """
         matched: dict[int, _History] = {}
         for in_last_frame in (True, False):

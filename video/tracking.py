@@ -1,4 +1,4 @@
-"""A loop that is fast and shows the same: detect faces now and then, track them in between. Notebook 9 builds it."""
+"""Speed up the loop without changing what it shows: detect now and then, track in between. Notebook 9 builds it."""
 import math
 import threading
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class TemplateTracker:
 
 
     def state(self) -> dict[str, Any]:
-        """Return all that the tracker knows as plain data, which json takes."""
+        """Return the state of the tracker as JSON-serialisable data."""
         return {"box": self.box, "scale": self.scale, "x": self._x, "y": self._y, "patch": self._patch.tolist()}
 
     @classmethod
@@ -159,7 +159,7 @@ class ExpressionTracker:
             pool.shutdown(cancel_futures=True)
 
     def state(self) -> dict[str, Any]:
-        """Return all that the tracker knows as plain data, which json takes; see `restore`."""
+        """Return the state of the tracker as JSON-serialisable data; see `restore`."""
         with self._lock:
             tracks = [{**{name: getattr(track, name) for name in _KEPT}, "template": track.template.state()}
                       for track in self._tracks]

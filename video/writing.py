@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from checks import check_file, check_number, check_timestamp
+from checks import PART_PREFIX, check_file, check_number, check_timestamp
 from helpers import Image, PathLike, to_bgr
 from video.integrity import ClipWarning
 from video.reading import MAX_FPS
@@ -44,7 +44,7 @@ class Writer:
     path : str or os.PathLike
         Where the clip belongs, ending in .webm. Its folder has to exist.
     fps : float
-        Frames per second, above 0 and at most MAX_FPS: how fast frames follow each other that are written without a time.
+        Frames per second, above 0 and at most MAX_FPS: the frame rate for frames that are written without a time.
     sound_from : str, os.PathLike or None
         A clip whose sound is copied, converted to Opus. Write its frames with the times that `Reader` gives, so that
         picture and sound stay in step. If there is no sound, nothing happens; if it can't be read, a `ClipWarning` says so.
@@ -77,7 +77,7 @@ class Writer:
         self._container: OutputContainer | None = None
         self._sound: Generator[Packet[Any], None, None] | None = None
         self._next_sound: Packet[Any] | None = None
-        self._part = self.path.with_name(f".part-{uuid.uuid4().hex[:12]}.webm")
+        self._part = self.path.with_name(f"{PART_PREFIX}{uuid.uuid4().hex[:12]}.webm")
         self._file = self._part.open("xb")               # Python opens any name, and reports a full disk
 
     def __enter__(self) -> "Writer":

