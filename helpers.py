@@ -26,9 +26,10 @@ EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "
 ROOT = Path(__file__).resolve().parent
 MODEL_PATH = ROOT / "Model" / "emotion-ferplus-small.onnx"
 IMAGE_SUFFIXES = imagefiles.SUFFIXES   # the files taken from a folder
-INPUT_SIZE = 64        # pixels; the network's input is INPUT_SIZE x INPUT_SIZE
+INPUT_SIZE = 64        # pixels, the sides of the network's input
 PADDING = 0.0          # fraction of the box's longer side that is added on each side of the crop
 LABEL_THRESHOLD = 0.7  # a label with a lower probability gets a question mark: about 4 in 10 such labels are wrong
+FACE_THRESHOLD = 0.9   # a detection with a lower confidence shows it: it may not be a face
 Image = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]
 
@@ -126,6 +127,7 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
         As `to_bgr` takes it.
     detector : {"ssd", "haar", "hog", "cnn"}
         See detectors.py for their sources, and for how large images are searched. hog and cnn need dlib.
+        ssd finds faces from 30 pixels and 3 % of the shorter side up, next to larger ones in images up to full HD from 10 %.
     confidence : float
         The minimum confidence of a face, above 0 and up to 1. Only ssd uses it.
 
@@ -143,12 +145,11 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     if detector not in ("ssd", "haar", "hog", "cnn"):
         raise ValueError(f"detector is {detector!r}: choose 'ssd', 'haar', 'hog' or 'cnn'")
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
-    height, width = image.shape[:2]
-    if min(height, width) < detectors.MIN_IMAGE_SIDE:
+    if min(image.shape[:2]) < detectors.MIN_IMAGE_SIDE:
         return []
     found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
              detectors.detect_downscaled(image, detector))
-    return [{"box": box, "confidence": score} for box, score in detectors.suppress(found, width, height)]
+    return [{"box": box, "confidence": score} for box, score in found]
 
 
 # ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64
@@ -283,7 +284,8 @@ def softmax(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def draw(image: Image, faces: Sequence[Face]) -> Image:
     """Draw a box around each face and its label on a copy of the image.
 
-    A face without a label gets only its box. A label with a probability below LABEL_THRESHOLD gets a question mark.
+    A label with a probability below LABEL_THRESHOLD gets a question mark. A detection with a confidence below
+    FACE_THRESHOLD, which could be a cat, shows its confidence. A face without a label gets only its box.
 
     Parameters
     ----------
@@ -307,17 +309,16 @@ def draw(image: Image, faces: Sequence[Face]) -> Image:
             continue
         probability = face["emotions"][face["label"]]
         text = f"{face['label']}{'?' if probability < LABEL_THRESHOLD else ''} {probability:.0%}"
+        text += f" (face {face['confidence']:.0%})" if (face.get("confidence") or 1) < FACE_THRESHOLD else ""
         (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 2)
         smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the image
         scale = max(min(w / text_width, min(height, width) / 400), smallest, 0.01)
         thick = max(round(scale * 2), 1)
         (text_width, text_height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-        left = max(min(x, width - text_width - 4), 0)
+        left = max(min(x, width - text_width - 5), 0)
         bottom = y if y > text_height + below + 4 else min(y + h + text_height + below + 4, height)
-        top = bottom - text_height - below - 4
-        cv2.rectangle(drawn, (left, top), (left + text_width + 4, bottom), (0, 200, 255), cv2.FILLED)
-        origin = left + 2, bottom - below - 1
-        cv2.putText(drawn, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick, cv2.LINE_AA)
+        cv2.rectangle(drawn, (left, bottom - text_height - below - 4), (left + text_width + 4, bottom), (0, 200, 255), cv2.FILLED)
+        cv2.putText(drawn, text, (left + 2, bottom - below - 1), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick, cv2.LINE_AA)
     return drawn
 
 
@@ -386,8 +387,7 @@ def top_emotion(image: Image, *, detector: str = "ssd", confidence: float = 0.5)
 def emotion(image: Image, returndata: bool = False, *, detector: str = "ssd", confidence: float = 0.5) -> Image | None:
     """Label every face: show a copy of the image with boxes and labels, or return it with ``returndata=True``.
 
-    The copy is uint8 (H, W, 3), BGR. Options and errors are those of `detect_emotions`; TypeError for another
-    `returndata`.
+    The copy is uint8 (H, W, 3), BGR. Options and errors: see `detect_emotions`; TypeError for another `returndata`.
     """
     if not isinstance(returndata, (bool, np.bool_)):
         raise TypeError(f"returndata is {returndata!r}: give True or False, and name other options: confidence=0.8")
@@ -395,6 +395,6 @@ def emotion(image: Image, returndata: bool = False, *, detector: str = "ssd", co
     drawn = draw(image, faces)
     if not returndata:
         if not faces:
-            print("No face found. A lower confidence finds more; a face should be at least a seventh of the picture.")
+            print("No face found. Lower the confidence, or crop: faces under a tenth of the picture's height are often missed.")
         show(drawn)
     return drawn if returndata else None

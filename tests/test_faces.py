@@ -65,7 +65,7 @@ def test_no_face_says_so(capsys):
     helpers.init_emotion()
     helpers.emotion(np.full((90, 90, 3), 128, np.uint8))
     said = capsys.readouterr().out
-    assert said.startswith("No face found.") and "lower confidence" in said and "a seventh" in said
+    assert said.startswith("No face found.") and "Lower the confidence" in said and "a tenth" in said
 
 
 def test_another_opencv_points_at_the_check():
@@ -209,6 +209,179 @@ def test_two_threads_get_their_own_answers(pictures):
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert wrong == []
+
+
+# ------------------------------------------------------------------ groups, small faces, long pictures, second looks
+
+def iou(a, b):
+    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(across, 0) * max(down, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def assert_found(faces, boxes):
+    """Each true box is found once, and nothing else."""
+    matches = [[face["box"] for face in faces if iou(face["box"], box) > 0.4] for box in boxes]
+    assert [len(match) for match in matches] == [1] * len(boxes)
+    assert len(faces) == len(boxes)
+
+
+@pytest.fixture(scope="module")
+def portraits(pictures):
+    """Squares, each with the box of the face in it as fractions of the square."""
+    squares = []
+    for name in ("astronaut", "grace_hopper", "obama", "clip_happy", "clip_sad", "clip_doubtful"):
+        image = pictures[name]
+        x, y, w, h = helpers.detect_faces(image)[0]["box"]
+        side = min(int(1.9 * h), *image.shape[:2])
+        left = min(max(x + w // 2 - side // 2, 0), image.shape[1] - side)
+        top = min(max(y + h // 2 - side // 2, 0), image.shape[0] - side)
+        squares.append((image[top:top + side, left:left + side],
+                        ((x - left) / side, (y - top) / side, w / side, h / side)))
+    return squares
+
+
+def put(canvas, portrait, side, left, top, *, mirrored=False, contrast=1.0):
+    """Paste a portrait as a square of `side` pixels; returns the box of its face."""
+    image, (x, y, w, h) = portrait
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    canvas[top:top + side, left:left + side] = cv2.convertScaleAbs(image[:, ::-1] if mirrored else image, alpha=contrast)
+    return left + (1 - x - w if mirrored else x) * side, top + y * side, w * side, h * side
+
+
+def sheet(portraits, columns, rows, side, gap=0, seed=0):
+    """A sheet of portraits in rows, mirrored and brightened or darkened at random, and the boxes of the faces."""
+    rng = np.random.default_rng(seed)
+    canvas = np.full((rows * (side + gap), columns * (side + gap), 3), 230, np.uint8)
+    boxes = [put(canvas, portraits[rng.integers(len(portraits))], side, column * (side + gap), row * (side + gap),
+                 mirrored=rng.random() < 0.5, contrast=rng.uniform(0.7, 1.2))
+             for row in range(rows) for column in range(columns)]
+    return canvas, boxes
+
+
+@pytest.mark.parametrize("columns, rows", [(4, 3), (6, 4), (8, 6), (12, 8)])
+@pytest.mark.parametrize("side, gap", [(200, 0), (110, 12)])
+def test_every_face_on_a_sheet_is_found_once(columns, rows, side, gap, portraits):
+    image, boxes = sheet(portraits, columns, rows, side, gap, seed=columns)
+    assert_found(helpers.detect_faces(image), boxes)
+
+
+@pytest.mark.parametrize("shape", [(1600, 2400), (2400, 1600), (3000, 4500)])
+@pytest.mark.parametrize("height", [0.1, 0.05])
+def test_small_faces_next_to_a_large_one_are_found(shape, height, portraits):
+    """Six faces of a tenth or a twentieth of the shorter side, and one of more than half of it."""
+    canvas, short = np.full((*shape, 3), 128, np.uint8), min(shape)
+    tall = shape[0] > shape[1]
+    boxes = [put(canvas, portraits[2], short, 0, 0)]
+    for k, portrait in enumerate(portraits):
+        side = int(height * short / portrait[1][3])
+        along, across = short + 20 + k % 2 * short // 4, 20 + k // 2 * short // 3
+        boxes.append(put(canvas, portrait, side, *((across, along) if tall else (along, across)), mirrored=k % 2 == 1))
+    assert_found(helpers.detect_faces(canvas), boxes)
+
+
+def test_in_a_small_picture_faint_faces_make_it_look_closer(portraits):
+    """A frame of 640 x 360 with one large face and six of 36 pixels, which a single pass misses."""
+    canvas = np.full((360, 640, 3), 90, np.uint8)
+    boxes = [put(canvas, portraits[3], 340, 0, 10)]
+    for k, portrait in enumerate(portraits):
+        boxes.append(put(canvas, portrait, int(36 / portrait[1][3]), 360 + k % 3 * 90, 60 + k // 3 * 150))
+    assert_found(helpers.detect_faces(canvas), boxes)
+
+
+@pytest.mark.parametrize("stack", [np.vstack, np.hstack])
+@pytest.mark.parametrize("name, count", [("astronaut", 2), ("astronaut", 19), ("astronaut", 30), ("clip_happy", 16)])
+def test_long_pictures_of_any_length(stack, name, count, pictures):
+    image = cv2.resize(pictures[name], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    faces = helpers.detect_faces(stack([image] * count))
+    axis, step = (1, image.shape[0]) if stack is np.vstack else (0, image.shape[1])
+    assert sorted(int(centre(face)[axis] // step) for face in faces) == list(range(count))
+
+
+def test_a_long_picture_with_faces_of_several_sizes(portraits):
+    sides = (800, 500, 300, 200, 150, 150)
+    starts = [20 + sum(sides[:k]) + 60 * k for k in range(len(sides))]
+    wide, tall = np.full((900, 3600, 3), 128, np.uint8), np.full((3600, 900, 3), 128, np.uint8)
+    for canvas in (wide, tall):
+        boxes = [put(canvas, portrait, side, *((start, 50) if canvas is wide else (50, start)))
+                 for portrait, side, start in zip(portraits, sides, starts)]
+        assert_found(helpers.detect_faces(canvas), boxes)
+
+
+def clouds(seed, side=400):
+    """A grey pattern of smooth noise at several scales."""
+    rng, sky = np.random.default_rng(seed), np.zeros((side, side))
+    for cells in (4, 8, 16, 32, 64):
+        sky += cv2.resize(rng.random((cells, cells)), (side, side), interpolation=cv2.INTER_CUBIC) * (4 / cells) ** 0.8
+    return cv2.cvtColor(cv2.normalize(sky, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+@pytest.mark.parametrize("seed", [37, 42, 59, 72, 77, 79, 121, 143, 155])
+def test_a_cloud_that_looks_like_a_face_at_first_is_not_one(seed):
+    image = clouds(seed)
+    assert max(score for *_, score in detectors.ssd_detect(image, 0.5)) > 0.5      # the first look falls for it
+    assert helpers.detect_faces(image) == []
+
+
+def test_a_doubtful_face_passes_the_second_look():
+    """A hand covers half of it."""
+    clip = cv2.VideoCapture(str(ROOT / "Media" / "sad_to_happy.mp4"))
+    clip.set(cv2.CAP_PROP_POS_FRAMES, 72)
+    (face,) = helpers.detect_faces(clip.read()[1])
+    assert 0.5 < face["confidence"] < detectors.SURE_CONFIDENCE
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_close_looks_at_textures_show_no_face(seed):
+    """Closer looks are many more chances of a false alarm."""
+    rng = np.random.default_rng(seed)
+    texture = cv2.resize(rng.integers(0, 256, (400, 600, 3)).astype(np.uint8), (2400, 1600), interpolation=cv2.INTER_CUBIC)
+    assert helpers.detect_faces(texture) == []
+    assert helpers.detect_faces(cv2.resize(clouds(seed), (2400, 1600))) == []
+
+
+def passes(image, monkeypatch):
+    """Forward passes that a detection costs, in units of one look at 300 x 300."""
+    sizes, squeezed, unscaled = [], detectors.ssd_detect, detectors.ssd_detect_unscaled
+    with monkeypatch.context() as patch:
+        patch.setattr(detectors, "ssd_detect", lambda *args: (sizes.append(1), squeezed(*args))[1])
+        patch.setattr(detectors, "ssd_detect_unscaled",
+                      lambda image, *args: (sizes.append(image[..., 0].size / 300 ** 2), unscaled(image, *args))[1])
+        helpers.detect_faces(image)
+    return sum(sizes)
+
+
+def test_what_a_detection_costs(pictures, portraits, monkeypatch):
+    """A frame of a video, up to full HD: one pass. A large photo: one closer look; a sheet of 96 faces: two."""
+    frame = pictures["clip_happy"]
+    for size in ((640, 360), (1280, 720), (1920, 1080)):
+        assert passes(cv2.resize(frame, size), monkeypatch) == 1
+    assert passes(np.full((360, 640, 3), 128, np.uint8), monkeypatch) == 1
+    assert passes(pictures["four_people"], monkeypatch) == 3
+    assert passes(cv2.resize(frame, (6000, 4000)), monkeypatch) < 10
+    assert passes(sheet(portraits, 12, 8, 200)[0], monkeypatch) < 60
+
+
+def test_the_order_of_detections_does_not_matter():
+    """Equal confidences: the larger box stays; of two equally large, the one further left, then the upper one."""
+    found = [(10, 10, 50, 50, 0.9), (8, 10, 50, 50, 0.9), (8, 12, 50, 50, 0.9), (9, 9, 54, 54, 0.9), (100, 10, 50, 50, 0.9),
+             (98, 10, 50, 50, 0.9), (98, 8, 50, 50, 0.9)]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        kept = detectors.non_max_suppression([found[k] for k in rng.permutation(len(found))], 200, 100)
+        assert kept == [([9, 9, 54, 54], 0.9), ([98, 8, 50, 50], 0.9)]
+
+
+def test_boxes_never_stick_out_through_rounding():
+    """Rounding both an edge and a width can add up to a pixel too many."""
+    assert detectors.clip_box((1.5, 0, 120, 50), 101, 100) == [2, 0, 99, 50]
+    rng = np.random.default_rng(0)
+    for x, y, w, h in rng.uniform((-40, -40, 1, 1), (100, 100, 120, 120), (2000, 4)):
+        for (box, _) in detectors.non_max_suppression([(x, y, w, h, None)], 101, 90):
+            assert all(type(v) is int for v in box) and min(box) >= 0 and min(box[2:]) >= 1
+            assert box[0] + box[2] <= 101 and box[1] + box[3] <= 90
+            assert abs(box[0] - max(x, 0)) <= 0.5 and abs(box[0] + box[2] - min(x + w, 101)) <= 1
 
 
 # ------------------------------------------------------------------ crop_face, preprocess

@@ -235,6 +235,25 @@ def test_label_and_box_lie_inside_the_picture(size, box):
     assert columns.max() - columns.min() + 1 >= w
 
 
+def label_width(box, **changes):
+    """Width in pixels of the label above a face, which must not be cut off."""
+    drawn = helpers.draw(np.zeros((600, 800, 3), np.uint8), [{**face_at(box), **changes}])
+    columns = np.nonzero((drawn[:box[1] - 1] == (0, 200, 255)).all(2).any(0))[0]
+    return columns.max() - columns.min() + 1
+
+
+def test_a_label_at_the_border_is_as_wide_as_anywhere():
+    assert label_width((760, 300, 40, 40)) == label_width((300, 300, 40, 40)) > 40
+
+
+def test_a_doubtful_face_shows_how_doubtful_it_is():
+    box = 300, 300, 200, 200
+    widths = {c: label_width(box, confidence=c) / 200 for c in (0.89, 0.9, None)}
+    heights = [np.nonzero((helpers.draw(np.zeros((600, 800, 3), np.uint8), [{**face_at(box), "confidence": c}])[:299]
+                           == (0, 200, 255)).all(2).any(1))[0].min() for c in (0.89, 0.9)]
+    assert widths[0.9] == widths[None] and heights[0] > heights[1]      # a longer text in the same width is smaller
+
+
 def test_the_label_can_be_read_on_small_and_large_pictures(pictures):
     helpers.init_emotion()
     for width in (320, 1600, 3200):

@@ -343,6 +343,7 @@ def test_the_scripts_agree_with_python_and_need_no_network():
     folder = Path(webcam.__file__).parent
     scripts = [(folder / name).read_text(encoding="utf-8") for name in ("widget.js", "upload.js")]
     assert f"const LABEL_THRESHOLD = {helpers.LABEL_THRESHOLD};" in scripts[0]
+    assert f"const FACE_THRESHOLD = {helpers.FACE_THRESHOLD};" in scripts[0]
     for script in scripts:
         assert script.isascii() and "import " not in script and "https://" not in script
 

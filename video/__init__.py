@@ -12,6 +12,7 @@ play() shows the result in the notebook, play_window() in a window, and timeline
 """
 import cv2  # noqa: F401  before PyAV: the other way round, the windows of OpenCV hang on Linux
 
+from detectors import iou
 from video.integrity import ClipWarning
 from video.player import (
     INT_COLUMNS,
@@ -25,7 +26,7 @@ from video.player import (
     timeline_rows,
 )
 from video.reading import DEFAULT_FPS, MAX_DISPLAY_GAP, MAX_FAILED_READS, MAX_FPS, Reader
-from video.smoothing import HALF_LIFE, HYSTERESIS, MAX_GAP, LabelSmoother, iou, match_boxes
+from video.smoothing import HALF_LIFE, HYSTERESIS, MAX_GAP, LabelSmoother, match_boxes
 from video.stderr import silence_stderr
 from video.tracking import (
     CLASSIFY_EVERY,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checks import check_faces, check_number, check_timestamp
+from detectors import iou
 from helpers import EMOTIONS, Face
 
 HALF_LIFE = 0.25     # seconds after which an old frame counts half; measured in notebook 9
@@ -19,21 +20,6 @@ MAX_GAP = 1.0        # seconds without the face after which its history is dropp
 
 
 # ---------------------------------------------------------------- which box is which
-
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Compute the intersection over union of two boxes [x, y, w, h]: 0 if they don't overlap, 1 if they are the same.
-
-    Examples
-    --------
-    >>> iou([0, 0, 10, 10], [0, 0, 10, 5])
-    0.5
-    """
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    intersection = max(across, 0) * max(down, 0)
-    union = a[2] * a[3] + b[2] * b[3] - intersection
-    return intersection / union if union > 0 else 0.0        # boxes without area don't overlap
-
 
 def match_boxes(old: Sequence[Sequence[float]], new: Sequence[Sequence[float]], *, min_iou: float = 0.2) -> dict[int, int]:
     """Find out which new box continues which old one, largest overlap first.

@@ -11,6 +11,7 @@ import numpy as np
 
 import helpers
 from checks import check_number, check_timestamp
+from detectors import clip_box
 from helpers import Face, Image
 from video.smoothing import HALF_LIFE, HYSTERESIS, LabelSmoother, match_boxes
 
@@ -228,7 +229,7 @@ class ExpressionTracker:
         tracks, self._tracks = self._tracks, []
         for track in tracks:
             track.lost = track.template.update(small) < MIN_CORRELATION
-            box = track.box if track.lost else _clip_box(track.template.box, self._shape)
+            box = track.box if track.lost else clip_box(track.template.box, *self._shape[1::-1])
             if box is not None:                        # otherwise the face has left the picture
                 track.box = box
                 self._tracks.append(track)
@@ -260,7 +261,7 @@ class ExpressionTracker:
                 track.found, track.classified = old.found + 1, old.classified
             if then is not small:                      # the thread took several frames: catch up
                 track.template.update(small)
-                track.box = _clip_box(track.template.box, self._shape) or track.box
+                track.box = clip_box(track.template.box, *self._shape[1::-1]) or track.box
             tracks.append(track)
         for i, track in enumerate(self._tracks):
             if i not in matched.values():
@@ -268,11 +269,3 @@ class ExpressionTracker:
                 if track.missed < 2 and not track.lost:
                     tracks.append(track)
         self._tracks = sorted(tracks, key=lambda track: track.box)
-
-
-def _clip_box(box: Sequence[float], shape: tuple[int, ...]) -> list[int] | None:
-    """Return the part of a box inside the picture, in whole pixels; None if that is less than a third of it."""
-    x, y, w, h = box
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, shape[1]), min(y + h, shape[0])
-    inside = [round(left), round(top), round(right - left), round(bottom - top)]
-    return inside if min(inside[2:]) > 0 and inside[2] * inside[3] >= w * h / 3 else None

@@ -11,6 +11,7 @@ const WARM_UP_FRAMES = 5;     // the first frames of the trial, which are not co
 const WINDOW_MS = 5000;       // latency and fps are measured over this time
 const MAX_FAILURES = 5;       // after so many answers in a row with an error, the camera goes off
 const LABEL_THRESHOLD = 0.7;  // a label with a lower probability gets a question mark, as in helpers.draw
+const FACE_THRESHOLD = 0.9;   // a detection with a lower confidence shows it: it may not be a face
 const CONSENT = "Start turns on this browser's camera. Its pictures are sent to the Python kernel of this notebook, which "
   + "looks for faces in them. Nothing is stored: Python keeps only the newest picture, in memory. "
   + "Please ask everyone whom the camera can see.";
@@ -314,7 +315,9 @@ function makeView(el, camera, start, stop) {
 
 function titleOf(face) {
   const probability = face.emotions[face.label];
-  return `${face.label}${probability < LABEL_THRESHOLD ? "?" : ""} ${Math.round(100 * probability)}%`;
+  const label = `${face.label}${probability < LABEL_THRESHOLD ? "?" : ""} ${Math.round(100 * probability)}%`;
+  const doubtful = face.confidence !== null && face.confidence < FACE_THRESHOLD;
+  return doubtful ? `${label} (face ${Math.round(100 * face.confidence)}%)` : label;
 }
 
 // ---------------------------------------------------------------- called by anywidget: once per widget, once per view
