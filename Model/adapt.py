@@ -98,7 +98,7 @@ def load_labelled_faces(folder: PathLike, *, detector: str = "ssd", confidence: 
                 if not found:
                     raise ValueError("no face found")
                 faces.append(helpers.preprocess(helpers.crop_face(image, largest_box(found))))
-            except (OSError, ValueError) as problem:
+            except (OSError, ValueError, MemoryError) as problem:
                 left_out[path] = str(problem)
                 continue
             labels.append(by_name[subfolder.name.lower()])

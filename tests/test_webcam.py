@@ -409,6 +409,16 @@ def test_a_dropped_picture_is_shown_upright_and_labelled(orientation, monkeypatc
     assert not [name for name, value in box.children[0].get_state().items() if isinstance(value, (bytes, memoryview))]
 
 
+def test_an_uploaded_animation_says_which_frame_is_shown(capsys):
+    helpers.init_emotion()
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (60, 60), colour) for colour in ("red", "blue")]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    give(webcam.upload_image(), "wave.gif", file.getvalue())
+    said = capsys.readouterr().out.replace("\x1b[2K\r", "")
+    assert said.startswith("wave.gif: ") and "first" in said.splitlines()[0] and "No face found" in said
+
+
 def test_an_upload_field_passes_on_name_and_bytes():
     received = []
     field = webcam.UploadField(lambda name, content: received.append((name, content)))

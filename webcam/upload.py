@@ -1,6 +1,7 @@
 """The kernel's half of the upload field: it receives one picture from the browser, labels it and shows the result."""
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,13 @@ def upload_image() -> ipywidgets.VBox:
             path = Path(folder).resolve() / Path(name).name
             try:
                 path.write_bytes(content)
-                helpers.emotion(helpers.read_image(path))
-            except (OSError, ValueError, RuntimeError) as problem:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always", UserWarning)
+                    image = helpers.read_image(path)
+                for warning in caught:
+                    print(str(warning.message).replace(f"{path.parent}{os.sep}", ""))
+                helpers.emotion(image)
+            except (OSError, ValueError, RuntimeError, MemoryError) as problem:
                 print(str(problem).replace(f"{path.parent}{os.sep}", ""))    # the reader knows only the file's name
 
     return ipywidgets.VBox([UploadField(label), output])
