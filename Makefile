@@ -1,5 +1,6 @@
 # make lab     opens the lessons in JupyterLab
 # make test    runs every test and every cell of every notebook
+# make quick   runs the tests that take less than three seconds each, and no notebooks: after each change
 # make check   looks for errors without running anything: ruff and mypy
 # make html    builds a copy to read
 # All of them set up .venv by themselves, with uv where it can (quicker) and pip where it can't. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
@@ -16,13 +17,16 @@ ifneq ($(PYTHON),$(shell cat .venv/made-with 2>/dev/null))
 endif
 endif
 
-.PHONY: lab test check html notebooks clean
+.PHONY: lab test quick check html notebooks clean
 
 lab: $(READY)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --config=jupyter_lab_config.py --LabApp.default_url=/lab/tree/notebooks/01_what_is_it.ipynb $(LAB_ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
 
 check: $(READY)
 	$(BIN)/ruff check .

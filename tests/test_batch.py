@@ -134,6 +134,7 @@ def test_a_changed_folder_gives_what_a_fresh_run_gives(change, holiday, tmp_path
 
 
 @pytest.mark.parametrize("options", [{"detector": "haar"}, {"confidence": 0.99}, {"model": "always sad"}])
+@pytest.mark.slow
 def test_other_options_do_everything_again(options, holiday, tmp_path, asked, network_saying):
     if "model" in options:
         options = {"model": network_saying([0, 0, 0, 9, 0, 0, 0, 0])}
@@ -260,12 +261,14 @@ def until(condition):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 @pytest.mark.parametrize("kill", ["SIGKILL", "SIGINT"])
+@pytest.mark.slow
 def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
     for number in range(60):
         shutil.copy(MEDIA / "four_people.jpg", folder / f"{number:02}.jpg")
-    code = f"import batch; batch.MIN_PARALLEL_SECONDS = 0; batch.label_folder({str(folder)!r}, {str(out)!r}, n_jobs=2)"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " if kill == "SIGINT" else ""
+    code += f"import batch; batch.MIN_PARALLEL_SECONDS = 0; batch.label_folder({str(folder)!r}, {str(out)!r}, n_jobs=2)"
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: len(list(out.rglob("*.jpg"))) >= 8)
     workers = [pid for pid, parent, args in processes() if parent == run.pid and "popen_loky" in args]
@@ -304,6 +307,7 @@ except OSError as problem: print(problem)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 @pytest.mark.parametrize("limit", [0, 10_000, 25_000])
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_nothing(limit, holiday, tmp_path):
     out = tmp_path / "out"
     done = in_python(FULL.format(limit=limit, folder=str(holiday), out=str(out)), ROOT)
@@ -386,6 +390,7 @@ print(len(table), table["label"].dropna().tolist())
 
 
 @pytest.mark.parametrize("way", ["script", "stdin"])
+@pytest.mark.slow
 def test_processes_need_no_main_guard(way, holiday, tmp_path):
     program = PROGRAM.format(folder=str(holiday), out=str(tmp_path / "out"))
     (tmp_path / "mine.py").write_text(program, encoding="utf-8")
@@ -394,6 +399,7 @@ def test_processes_need_no_main_guard(way, holiday, tmp_path):
     assert done.stdout == "8 ['Neutral', 'Happy', 'Happy', 'Happy', 'Sad', 'Happy']\n", done.stderr
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_table(holiday, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "MIN_PARALLEL_SECONDS", 0)
     pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=2), fresh(holiday, tmp_path))
@@ -418,6 +424,7 @@ if os.environ.get("CALLER"):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.slow
 def test_a_picture_that_ends_its_process_is_named_and_the_rest_is_done(holiday, tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
@@ -434,6 +441,7 @@ def test_a_picture_that_ends_its_process_is_named_and_the_rest_is_done(holiday, 
     pd.testing.assert_frame_equal(again, fresh(holiday, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_cluster_of_processes(holiday, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
@@ -449,6 +457,7 @@ def command(*arguments, cwd):
                           env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "120"})
 
 
+@pytest.mark.slow
 def test_the_command_labels_a_folder(holiday, tmp_path):
     done = command("pictures", "holiday", "out", cwd=tmp_path)
     assert done.returncode == 1 and done.stdout.startswith("6 faces in 5 files: ")         # 1: one file can't be read
@@ -512,6 +521,7 @@ def interrupt_after(count, monkeypatch, calls):
 
 
 @pytest.mark.parametrize("interrupts", [[30], [13, 14], [1, 39]])
+@pytest.mark.slow
 def test_an_interrupted_clip_gives_what_an_uninterrupted_one_gives(interrupts, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "CHUNK_FRAMES", 12)
     clip, out = short_clip(tmp_path / "short.webm"), tmp_path / "out"
@@ -544,6 +554,7 @@ def test_an_interrupted_drawing_leaves_nothing_half_written(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("change", ["clip", "model", "detector", "confidence"])
+@pytest.mark.slow
 def test_a_changed_clip_or_option_does_everything_again(change, tmp_path, monkeypatch, network_saying):
     clip, out, options = short_clip(tmp_path / "short.webm", 20), tmp_path / "out", {}
     batch.label_clip(clip, out)

@@ -211,6 +211,7 @@ def drawn_faces(count, seed):
     return np.array(faces), labels
 
 
+@pytest.mark.slow
 def test_training_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(classical, "MODEL_FOLDER", classical.MODEL_FOLDER)       # the script changes it
     write_split(tmp_path, "train", *drawn_faces(160, 1))

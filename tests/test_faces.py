@@ -20,6 +20,7 @@ def centre(face):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.slow
 def test_each_detector_finds_the_four_people(detector, pictures):
     faces = helpers.detect_faces(pictures["four_people"], detector=detector)
     places = [(178, 190), (553, 134), (994, 203), (1374, 190)]     # noses, read off the picture
@@ -30,6 +31,7 @@ def test_each_detector_finds_the_four_people(detector, pictures):
     assert all((face["confidence"] is None) == (detector != "ssd") for face in faces)
 
 
+@pytest.mark.slow
 def test_the_mended_ssd_finds_one_face_all_through_the_clip():
     clip, counts = cv2.VideoCapture(str(ROOT / "Media" / "sad_to_happy.mp4")), []
     while (frame := clip.read())[0]:
@@ -161,6 +163,7 @@ def test_a_huge_picture_is_handled_by_every_fast_detector(head):
 
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 2), (15, 300), (16, 4000), (17, 17)])
+@pytest.mark.slow
 def test_odd_sizes_end_in_a_list(shape, detector):
     assert helpers.detect_faces(np.full(shape, 90, np.uint8), detector=detector) == []
 
@@ -196,6 +199,7 @@ def test_a_dlib_that_refuses_points_at_numpy(monkeypatch, pictures):
         helpers.detect_faces(pictures["obama"], detector="hog")
 
 
+@pytest.mark.slow
 def test_two_threads_get_their_own_answers(pictures):
     helpers.init_emotion()
     names = ("obama", "clip_happy", "grace_hopper")
@@ -262,6 +266,7 @@ def sheet(portraits, columns, rows, side, gap=0, seed=0):
 
 @pytest.mark.parametrize("columns, rows", [(4, 3), (6, 4), (8, 6), (12, 8)])
 @pytest.mark.parametrize("side, gap", [(200, 0), (110, 12)])
+@pytest.mark.slow
 def test_every_face_on_a_sheet_is_found_once(columns, rows, side, gap, portraits):
     image, boxes = sheet(portraits, columns, rows, side, gap, seed=columns)
     assert_found(helpers.detect_faces(image), boxes)
@@ -292,6 +297,7 @@ def test_in_a_small_picture_faint_faces_make_it_look_closer(portraits):
 
 @pytest.mark.parametrize("stack", [np.vstack, np.hstack])
 @pytest.mark.parametrize("name, count", [("astronaut", 2), ("astronaut", 19), ("astronaut", 30), ("clip_happy", 16)])
+@pytest.mark.slow
 def test_long_pictures_of_any_length(stack, name, count, pictures):
     image = cv2.resize(pictures[name], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     faces = helpers.detect_faces(stack([image] * count))
@@ -299,6 +305,7 @@ def test_long_pictures_of_any_length(stack, name, count, pictures):
     assert sorted(int(centre(face)[axis] // step) for face in faces) == list(range(count))
 
 
+@pytest.mark.slow
 def test_a_long_picture_with_faces_of_several_sizes(portraits):
     sides = (800, 500, 300, 200, 150, 150)
     starts = [20 + sum(sides[:k]) + 60 * k for k in range(len(sides))]
@@ -333,6 +340,7 @@ def test_a_doubtful_face_passes_the_second_look():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
 def test_close_looks_at_textures_show_no_face(seed):
     """Closer looks are many more chances of a false alarm."""
     rng = np.random.default_rng(seed)
@@ -352,6 +360,7 @@ def passes(image, monkeypatch):
     return sum(sizes)
 
 
+@pytest.mark.slow
 def test_what_a_detection_costs(pictures, portraits, monkeypatch):
     """A frame of a video, up to full HD: one pass. A large photo: one closer look; a sheet of 96 faces: two."""
     frame = pictures["clip_happy"]

@@ -6,6 +6,7 @@ import os
 
 import cv2
 import numpy as np
+import pytest
 
 import helpers
 
@@ -55,6 +56,7 @@ def hostile_picture(rng, pictures):
     return image
 
 
+@pytest.mark.slow
 def test_hostile_pictures(pictures):
     rng = np.random.default_rng(20)
     helpers.init_emotion()

@@ -66,6 +66,7 @@ def run_prepare(folder, *options):
     return run_main(prepare.main, *arguments, "--out", folder / "out")
 
 
+@pytest.mark.slow
 def test_scripts_start_in_any_folder(tmp_path):
     scripts = [path for path in sorted((ROOT / "Model").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
     skipped = [] if importlib.util.find_spec("torch") else ["average.py", "train.py"]
@@ -211,6 +212,7 @@ def test_transformed_faces_have_their_parts_where_they_should(kind, amount, box)
     assert np.abs(np.subtract(found, expected)).max() <= 1
 
 
+@pytest.mark.slow
 def test_evaluate_runs_as_documented(tmp_path, network_saying):
     """A network that always predicts Sad, on four faces: two have the majority label Sad, one Happy, and one none."""
     rows = [votes(Sad=9), votes(Sad=6, Happy=4), votes(Happy=10), votes(Sad=5, Happy=5)]

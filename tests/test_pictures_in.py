@@ -518,6 +518,7 @@ def test_too_many_pixels_are_a_stated_limit(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the memory of a process as Linux does")
+@pytest.mark.slow
 def test_too_little_memory_is_not_blamed_on_the_file(tmp_path):
     Image.new("1", (20000, 10000)).save(tmp_path / "a.png")
     Image.new("1", (20000, 10000)).save(tmp_path / "a.tif", compression="group4")

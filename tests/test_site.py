@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from conftest import CHROMIUM, ROOT
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -1201,6 +1201,7 @@ def answers(clip, raw):
     return run(clip[1], clip[0]), [smoother.update(faces, at) for faces, at in zip(raw, clip[0])]
 
 
+@pytest.mark.slow
 def test_the_tracker_can_be_the_every_frame_loop(clip, answers):
     every = run(clip[1][:30], clip[0][:30], detect_every=0, classify_every=0)
     assert [f["box"] for faces in every for f in faces] == [f["box"] for faces in answers[1][:30] for f in faces]
@@ -1488,6 +1489,7 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
 
 
 @needs_proc
+@pytest.mark.slow
 def test_play_takes_no_more_memory_and_time_for_late_frames(monkeypatch, tmp_path):
     with video.Writer(tmp_path / "long.webm", 240) as writer:
         for i in range(1200):
@@ -1574,6 +1576,7 @@ def test_a_wheel_without_windows(system, monkeypatch):
 
 
 @needs_proc
+@pytest.mark.slow
 def test_memory_stays_flat(clip):
     helpers.init_emotion()
     with video.ExpressionTracker() as tracker:

@@ -28,6 +28,7 @@ playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright i
 if CHROMIUM is None:
     pytest.skip("no Chromium or Chrome here: install one to test the webcam widget", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
 LIMIT = 30        # seconds for one condition to become true; generous, because the machine may be slow
 
 # Runs before the page's own scripts: records every track, and lets a test choose what getUserMedia does.

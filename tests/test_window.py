@@ -12,10 +12,14 @@ from conftest import ROOT
 
 import video
 
-pytestmark = pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")),
-                                reason="the window tests need Xvfb and xdotool (apt-get install xvfb xdotool)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")),
+                       reason="the window tests need Xvfb and xdotool (apt-get install xvfb xdotool)")]
 TITLE = "Expressions (q ends it)"
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)     # a job in the background begins without it
 import video
 from video import player
 released = []
