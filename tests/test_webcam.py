@@ -1,6 +1,7 @@
 """Python's halves of the webcam widget and the upload field, without a browser: messages go straight to their handlers."""
 import io
 import json
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -252,6 +253,7 @@ def test_callers_and_predict_have_lists_of_their_own():
     cam.picture()
     cam.wait()
     mine[0]["box"][0] = -1
+    assert cam.faces == [FACE]
     cam.latest()[1][0]["label"] = "Sad"
     cam.faces[0]["emotions"].clear()
     assert cam.latest()[1] == [FACE]
@@ -417,6 +419,17 @@ def test_an_uploaded_animation_says_which_frame_is_shown(capsys):
     give(webcam.upload_image(), "wave.gif", file.getvalue())
     said = capsys.readouterr().out.replace("\x1b[2K\r", "")
     assert said.startswith("wave.gif: ") and "first" in said.splitlines()[0] and "No face found" in said
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "../../outside.jpg"])
+def test_a_name_that_leads_out_of_the_folder_stays_inside(name, monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    helpers.init_emotion()
+    shown = []
+    monkeypatch.setattr(helpers, "show", shown.append)
+    give(webcam.upload_image(), name, JPEG)
+    assert len(shown) == 1 and list(tmp_path.rglob("*")) == [tmp_path / "temporary"]
 
 
 def test_an_upload_field_passes_on_name_and_bytes():

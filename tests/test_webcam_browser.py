@@ -188,6 +188,25 @@ def test_start_shows_camera_faces_bars_and_speed(plain):
                           ) == [255, 200, 0, 255]
 
 
+def test_the_picture_is_swapped_left_and_right_like_in_a_mirror(plain):
+    """The camera shows four colours; a screenshot shows where they are."""
+    plain.add_style_tag(content=(ROOT / "webcam" / "widget.css").read_text(encoding="utf-8"))
+    do(plain, """window.kernel = message => ({ kind: 'answer', number: message.number, faces: [] });
+        const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [640, 360];
+        const context = canvas.getContext('2d');
+        setInterval(() => ['red', 'lime', 'blue', 'white'].forEach((colour, i) => {
+            context.fillStyle = colour; context.fillRect(i % 2 * 320, (i >> 1) * 180, 320, 180); }), 20);
+        window.fakeCamera = async () => canvas.captureStream(30);""")
+    start(plain)
+    plain.locator(".webcam-label", has_text="no face found").wait_for()
+    true(plain, "document.querySelector('.webcam-picture video').readyState >= 2")
+    shot = cv2.imdecode(np.frombuffer(plain.locator(".webcam-picture").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    height, width = shot.shape[:2]
+    corners = [shot[height * y // 4, width * x // 4].astype(int) for y in (1, 3) for x in (1, 3)]
+    lime, red, white, blue = (0, 255, 0), (0, 0, 255), (255, 255, 255), (255, 0, 0)
+    assert np.abs(np.subtract(corners, (lime, red, white, blue))).max() < 60
+
+
 def test_start_stop_start(plain):
     for _ in range(2):
         start(plain)
