@@ -56,7 +56,7 @@ def cam():
 def test_a_picture_is_processed_answered_and_kept(cam):
     cam.picture(7, latency=0.031, fps=14.5)
     assert cam.wait() == [{"kind": "answer", "number": 7, "faces": [
-        {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}}]}]
+        {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}, "confidence": 0.9}]}]
     assert (cam.processed_count, cam.faces, cam.latency, cam.fps) == (1, [FACE], 0.031, 14.5) and type(cam.latency) is float
     frame, faces = cam.latest()
     assert faces == [FACE] and np.array_equal(frame, helpers.read_image(ROOT / "Media" / "clip_happy.jpg"))
@@ -131,7 +131,9 @@ def test_numpy_numbers_become_plain_ones():
             "confidence": np.float32(0.9)}
     (plain,) = widget.plain_faces((face,))
     assert [type(v) for v in plain["box"]] == [int] * 4 and type(plain["label"]) is str
-    assert type(plain["emotions"]["Sad"]) is float
+    assert type(plain["emotions"]["Sad"]) is type(plain["confidence"]) is float
+    for confidence in (None, np.nan, "high"):             # haar returns none; a predict of one's own may say anything
+        assert "confidence" not in widget.plain_faces([{**face, "confidence": confidence}])[0]
     assert widget.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
     json.dumps(plain)
 

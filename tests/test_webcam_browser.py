@@ -23,6 +23,7 @@ from conftest import CHROMIUM, ROOT
 from nbformat.sign import NotebookNotary
 
 import video
+from webcam.widget import plain_faces
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 if CHROMIUM is None:
@@ -188,6 +189,17 @@ def test_start_shows_camera_faces_bars_and_speed(plain):
                           ) == [255, 200, 0, 255]
 
 
+@pytest.mark.parametrize("confidence, label", [(0.85, "Happy 95% (face 85%)"), (0.9, "Happy 95%"), (None, "Happy 95%")])
+def test_a_doubtful_face_shows_how_doubtful_it_is(plain, confidence, label):
+    """What Python sends for a face, as JSON."""
+    (face,) = plain_faces([{"box": [100, 50, 120, 140], "label": "Happy", "emotions": {"Happy": 0.95, "Sad": 0.05},
+                            "confidence": confidence}])
+    do(plain, f"window.kernel = message => ({{ kind: 'answer', number: message.number, faces: [{json.dumps(face)}] }})")
+    start(plain)
+    plain.locator(".webcam-label", has_text="Happy").wait_for()
+    assert plain.locator(".webcam-label").inner_text() == label
+
+
 def test_the_picture_is_swapped_left_and_right_like_in_a_mirror(plain):
     """The camera shows four colours; a screenshot shows where they are."""
     plain.add_style_tag(content=(ROOT / "webcam" / "widget.css").read_text(encoding="utf-8"))
@@ -198,8 +210,7 @@ def test_the_picture_is_swapped_left_and_right_like_in_a_mirror(plain):
             context.fillStyle = colour; context.fillRect(i % 2 * 320, (i >> 1) * 180, 320, 180); }), 20);
         window.fakeCamera = async () => canvas.captureStream(30);""")
     start(plain)
-    plain.locator(".webcam-label", has_text="no face found").wait_for()
-    true(plain, "document.querySelector('.webcam-picture video').readyState >= 2")
+    true(plain, "window.messages.length > 5 && document.querySelector('.webcam-picture video').readyState >= 2")
     shot = cv2.imdecode(np.frombuffer(plain.locator(".webcam-picture").screenshot(), np.uint8), cv2.IMREAD_COLOR)
     height, width = shot.shape[:2]
     corners = [shot[height * y // 4, width * x // 4].astype(int) for y in (1, 3) for x in (1, 3)]
