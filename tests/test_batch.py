@@ -355,6 +355,8 @@ def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     assert run.wait() == (-signal.SIGKILL if kill == "SIGKILL" else 130)
     until(lambda: not {pid for pid, _, _ in processes()} & set(workers))           # no idle worker stays behind
     (out / "pictures" / ".part-0.jpg").write_bytes(b"what a killed process was writing")
+    (out / "pictures" / "sea").mkdir()
+    (out / "pictures" / "sea" / ".part-2.jpg").touch()   # of a picture in a subfolder
     (out / ".part-1.csv").touch()
     with result_store.ResultStore(out, f"folder {folder.resolve()}") as store:
         done = store._execute("select count(*) from results")[0][0]
