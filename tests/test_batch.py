@@ -581,6 +581,24 @@ def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotated.webm", "results.sqlite", "timeline.csv"]
 
 
+def test_a_doubtful_face_shows_how_doubtful_it_is_in_the_copy_of_a_clip(tmp_path):
+    """A frame in which a hand covers half of the face, many times."""
+    with video.Reader(MEDIA / "sad_to_happy.mp4") as original:
+        frame = next(frame for number, (_, frame) in enumerate(original) if number == 72)
+    clip = tmp_path / "hand.webm"
+    with video.Writer(clip, 25) as writer:
+        for _ in range(30):
+            writer.write(frame)
+    row = batch.label_clip(clip, tmp_path / "out").iloc[29].to_dict()
+    assert row["confidence"] < helpers.FACE_THRESHOLD
+    with video.Reader(clip) as original, video.Reader(tmp_path / "out" / "annotated.webm") as copy:
+        frame, copied = ([picture for _, picture in reader][29] for reader in (original, copy))
+    face = {"box": [row[side] for side in "xywh"], "label": row["label"], "emotions": {name: row[name] for name in helpers.EMOTIONS}}
+    shown, hidden = (np.abs(helpers.draw(frame, [{**face, "confidence": c}]).astype(int) - copied).mean()
+                     for c in (row["confidence"], 1.0))
+    assert shown < hidden - 0.2
+
+
 def interrupt_after(count, monkeypatch, calls):
     """Interrupt the tracker at its count-th frame; count 0: never. The times of the frames go into `calls`."""
     update = video.ExpressionTracker.update
@@ -624,6 +642,21 @@ def test_an_interrupted_drawing_leaves_nothing_half_written(tmp_path, monkeypatc
     assert sorted(path.name for path in out.iterdir()) == ["results.sqlite", "timeline.csv"]
     batch.label_clip(clip, out)
     assert (out / "annotated.webm").is_file()
+
+
+def test_another_way_of_drawing_draws_the_copy_again_and_labels_nothing(tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
+    table = batch.label_clip(clip, out)
+    (out / "annotated.webm").write_bytes(b"kept as long as nothing has changed")
+    calls = []
+    interrupt_after(0, monkeypatch, calls)
+    batch.label_clip(clip, out)
+    assert (out / "annotated.webm").read_bytes().startswith(b"kept")
+    true = result_store.digest_of_file
+    monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path == ROOT / "batch.py" else true(path))
+    pd.testing.assert_frame_equal(batch.label_clip(clip, out), table)
+    with video.Reader(out / "annotated.webm") as copy:
+        assert sum(1 for _ in copy) == 8 and calls == []
 
 
 @pytest.mark.parametrize("change", ["clip", "model", "detector", "confidence"])
