@@ -267,7 +267,8 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         rows = _label_parts(path, content, settings, store, tracker)
         table = pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS).astype(video.INT_COLUMNS)
         result_store.save_table(store, table, "timeline.csv")
-        copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings)
+        drawn_by = result_store.digest_of_file(helpers.ROOT / "batch.py")
+        copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, drawn_by)
         if annotated and not (copy.is_file() and store.get_fact(copy.name) == made_from):
             _draw_clip(path, rows, copy)
             store.set_fact(copy.name, made_from)
@@ -315,7 +316,8 @@ def _draw_clip(path: Path, rows: list[dict[str, Any]], out: Path) -> None:
     with (video.Reader(path) as clip, video.Writer(out, clip.fps, sound_from=path) as copy,
           tqdm(total=clip.frame_count or None, unit=" drawn") as bar):
         for (seconds, frame), (_, found) in zip(clip, frames):
-            faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "label": row["label"],
+            faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "confidence": row["confidence"],
+                                          "label": row["label"],
                                           "emotions": {name: row[name] for name in helpers.EMOTIONS}}
                                          for row in found if row.get("label")]
             copy.write(helpers.draw(frame, faces), seconds)

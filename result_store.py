@@ -123,7 +123,7 @@ class ResultStore:
         if kept == ("", ""):
             self.set_fact("source", source)
             self.set_fact("format", str(FORMAT))
-        for part in [*folder.glob(f"{checks.PART_PREFIX}*"), *folder.glob(f"*/{checks.PART_PREFIX}*")]:
+        for part in [*folder.glob(f"{checks.PART_PREFIX}*"), *folder.glob(f"pictures/**/{checks.PART_PREFIX}*")]:
             part.unlink(missing_ok=True)      # of a run that was killed while it wrote: nobody else writes here
 
     def __enter__(self) -> "ResultStore":

@@ -4,7 +4,8 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT, run_main
+from conftest import ROOT, run_main, write_network
+from sklearn.linear_model import LogisticRegression
 
 import helpers
 from Model import adapt, evaluate, ferplus
@@ -75,6 +76,19 @@ def test_two_expressions_are_enough_and_one_is_not():
         adapt.fit_last_layer(features, [2, 2, 2, 2])
     with pytest.raises(ValueError, match="NaN or infinity"):
         adapt.fit_last_layer(features * np.nan, [2, 2, 4, 4])
+
+
+@pytest.mark.parametrize("known", [(2, 4), (1, 3, 6)])
+@pytest.mark.parametrize("C", [0.01, 10])
+def test_the_probabilities_are_those_of_the_logistic_regression(known, C):
+    rng = np.random.default_rng(2)
+    labels = rng.choice(known, 60)
+    features = rng.normal(3, 2, (60, 5)) + labels[:, None] * [0.5, 0, -0.5, 0, 0.2]
+    scaled = (features - features.mean(0)) / features.std()
+    expected = LogisticRegression(C=C, max_iter=1000).fit(scaled, labels).predict_proba(scaled)
+    weights, bias = adapt.fit_last_layer(features, labels, C=C)
+    probabilities = helpers.softmax(features @ weights + bias)
+    assert np.ptp(expected, axis=0).min() > 0.02 and np.abs(probabilities[:, known] - expected).max() < 1e-3
 
 
 def test_interpolated_layers_give_interpolated_scores():
@@ -166,11 +180,14 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
     assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_network_with_another_input_is_refused(tmp_path):
+def test_a_network_with_another_input_or_output_is_refused(tmp_path):
+    write_network(tmp_path / "small.onnx", np.zeros((48 * 48, 8)), np.zeros(8), side=48)
+    with pytest.raises(ValueError, match=r"small.onnx does not take an input of \(1, 1, 64, 64\)"):
+        adapt.last_layer(tmp_path / "small.onnx")
     node = onnx.helper.make_node("Relu", ["a"], ["b"])
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:])), tmp_path / "relu.onnx")
-    with pytest.raises(ValueError, match="different network"):
+    with pytest.raises(ValueError, match="relu.onnx returns 4096 scores, but there are 8 expressions"):
         adapt.last_layer(tmp_path / "relu.onnx")
 
 
@@ -224,6 +241,8 @@ def test_every_linear_layer_gives_its_scores(nodes, constants, named, tmp_path):
      {"w": W, "b": B}),
     ([("MatMul", ["features", "w"], ["0"], {}), ("MatMul", ["features", "v"], ["1"], {}), ("Add", ["0", "1"], ["scores"], {})],
      {"w": W, "v": W}),
+    ([("Gemm", ["features", "w"], ["0"], {}), ("Gemm", ["features", "v", "0"], ["scores"], {})], {"w": W, "v": W}),
+    ([("MatMul", ["features", "w"], ["scores"], {})], {"w": W[None]}),
     ([("MatMul", ["features", "w"], ["0"], {}), ("Add", ["0", "0"], ["scores"], {})], {"w": W}),
     ([("Transpose", ["features"], ["0"], {"perm": [1, 0]}), ("Gemm", ["0", "w", "b"], ["scores"], {"transA": 1})],
      {"w": W, "b": B})])

@@ -1,4 +1,5 @@
 """batch.py: what is kept is true, whatever happened in between; any file name; it just runs; the command line."""
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from conftest import ROOT
 
 import batch
+import checks
 import helpers
 import labelling
 import result_store
@@ -79,8 +81,9 @@ def test_a_folder_becomes_a_table_and_copies(holiday, tmp_path):
     assert table[list("xywh")][:4].values.tolist() == [face["box"] for face in faces]
     copy = cv2.imread(str(out / "pictures" / "a,b.jpg.jpg"))
     assert np.abs(copy.astype(int) - helpers.draw(image, faces)).mean() < 3
-    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
-        "a,b.jpg.jpg", "clip_sad.jpg.jpg", "faces.csv", "nobody.png.jpg", "results.sqlite", "Ü bermut.jpg.jpg"]
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == [
+        "faces.csv", "pictures/a,b.jpg.jpg", "pictures/nobody.png.jpg", "pictures/sea/clip_sad.jpg.jpg",
+        "pictures/sea/Ü bermut.jpg.jpg", "results.sqlite"]
     assert (out / "faces.csv").read_bytes().startswith(b"\xef\xbb\xbffile,")            # Excel then takes it for UTF-8
     pd.testing.assert_frame_equal(batch.read_table(out / "faces.csv"), table)
 
@@ -120,6 +123,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
 def test_a_changed_folder_gives_what_a_fresh_run_gives(change, holiday, tmp_path, asked):
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     asked.clear()
@@ -200,9 +204,84 @@ def test_what_could_not_be_opened_is_tried_again(holiday, tmp_path, monkeypatch)
     pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), fresh(holiday, tmp_path))
 
 
+def test_a_picture_replaced_while_it_is_labelled_is_done_again(holiday, tmp_path, monkeypatch):
+    draw = helpers.draw
+
+    def slow(image, faces):
+        if len(faces) == 4:                                          # a,b.jpg
+            shutil.copy(MEDIA / "clip_sad.jpg", holiday / "a,b.jpg")
+        return draw(image, faces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helpers, "draw", slow)
+        assert (batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"] == "a,b.jpg").sum() == 4
+    shutil.copy(MEDIA / "four_people.jpg", holiday / "a,b.jpg")      # as it was: only a run that noticed does it again
+    (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").write_bytes(b"of which one?")
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert cv2.imread(str(tmp_path / "out" / "pictures" / "a,b.jpg.jpg")) is not None
+
+
+def test_whatever_a_label_depends_on_is_part_of_its_settings(monkeypatch, tmp_path):
+    names = {"checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py"}
+    clip_names = {f"video/{path.name}" for path in (ROOT / "video").glob("*.py")}
+    assert set(result_store.CODE) == names and set(batch.CLIP_CODE) == clip_names and "video/tracking.py" in clip_names
+    read = []
+    true = result_store.digest_of_file
+    monkeypatch.setattr(result_store, "digest_of_file", lambda path: read.append(path) or true(path))
+    before = result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd")
+    assert {path.relative_to(ROOT).as_posix() for path in read} - {helpers.MODEL_PATH.relative_to(ROOT).as_posix()} == names | clip_names
+    for changed in sorted(names | clip_names):
+        monkeypatch.setattr(result_store, "digest_of_file", lambda path, changed=changed: "0" if path == ROOT / changed else true(path))
+        assert result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd") != before
+
+
+def test_what_could_not_be_copied_is_not_tried_again(holiday, tmp_path, asked, monkeypatch):
+    save = labelling.save_image
+
+    def too_long(path, image):
+        if path.name == "a,b.jpg.jpg":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        save(path, image)
+
+    monkeypatch.setattr(labelling, "save_image", too_long)
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert table.set_index("file")["note"]["a,b.jpg"].tolist() == ["no annotated copy: its path would be too long for this file system"] * 4
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), table)
+    assert asked == []
+
+
+@pytest.mark.parametrize("problem", [OSError("full"), KeyboardInterrupt()], ids=repr)
+def test_an_error_while_a_file_is_written_leaves_the_old_one_and_nothing_else(problem, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(type(problem)), checks.atomic_write(path) as part:
+        part.write_text("half of the new")
+        raise problem
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_others_may_read_the_results_as_any_new_file(holiday, tmp_path):
+    mask = os.umask(0o027)
+    try:
+        batch.label_folder(holiday / "sea", tmp_path / "out", n_jobs=1)
+    finally:
+        os.umask(mask)
+    for name in ("faces.csv", "pictures/clip_sad.jpg.jpg"):
+        assert (tmp_path / "out" / name).stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("shape, expected", [((20, 70_000), (18, 65_500)), ((70_000, 20), (65_500, 18))])
+def test_the_copy_of_a_picture_too_long_for_jpeg_keeps_its_shape(shape, expected, tmp_path):
+    labelling.save_image(tmp_path / "sub" / "long.jpg", np.full((*shape, 3), 90, np.uint8))
+    assert cv2.imread(str(tmp_path / "sub" / "long.jpg")).shape == (*expected, 3)
+
+
 @pytest.mark.parametrize("statement", [
     "update results set value = replace(value, 'Sad', 'Happy')", "update results set source = substr(source, 2) || '0'",
     "update results set key = key || x'2e6a7067' where key = x'6e6f626f64792e706e67'", "delete from results"])
+@pytest.mark.slow
 def test_results_that_were_altered_are_done_again(statement, holiday, tmp_path):
     out = tmp_path / "out"
     whole = batch.label_folder(holiday, out, n_jobs=1)
@@ -260,33 +339,39 @@ def until(condition):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
-@pytest.mark.parametrize("kill", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("kill", ["SIGKILL", "SIGINT", "Ctrl+C"])
 @pytest.mark.slow
 def test_a_run_that_ends_early_loses_nothing(kill, tmp_path):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
-    for number in range(60):
+    for number in range(40):
         shutil.copy(MEDIA / "four_people.jpg", folder / f"{number:02}.jpg")
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " if kill == "SIGINT" else ""
-    code += f"import batch; batch.MIN_PARALLEL_SECONDS = 0; batch.label_folder({str(folder)!r}, {str(out)!r}, n_jobs=2)"
+    code = ("import batch, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "batch.MIN_PARALLEL_SECONDS = 0\n"
+            f"sys.exit(batch.main(['pictures', {str(folder)!r}, {str(out)!r}, '--jobs', '2']))")
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: len(list(out.rglob("*.jpg"))) >= 8)
     workers = [pid for pid, parent, args in processes() if parent == run.pid and "popen_loky" in args]
     assert len(workers) == 2
-    os.kill(run.pid, getattr(signal, kill))
-    run.wait()
+    if kill == "Ctrl+C":
+        os.killpg(run.pid, signal.SIGINT)                # a terminal tells the workers, too
+    else:
+        os.kill(run.pid, getattr(signal, kill))
+    assert run.wait() == (-signal.SIGKILL if kill == "SIGKILL" else 130)
     until(lambda: not {pid for pid, _, _ in processes()} & set(workers))           # no idle worker stays behind
     (out / "pictures" / ".part-0.jpg").write_bytes(b"what a killed process was writing")
+    (out / "pictures" / "sea").mkdir()
+    (out / "pictures" / "sea" / ".part-2.jpg").touch()   # of a picture in a subfolder
     (out / ".part-1.csv").touch()
     with result_store.ResultStore(out, f"folder {folder.resolve()}") as store:
         done = store._execute("select count(*) from results")[0][0]
-    assert 3 <= done < 60 and not (out / "faces.csv").exists()
+    assert 3 <= done < 40 and not (out / "faces.csv").exists()
     labelled = []
     label = labelling.label_image
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "label_image", lambda task: (labelled.append(task), label(task))[1])
         table = batch.label_folder(folder, out, n_jobs=1)
-    assert len(labelled) == 60 - done and len(table) == 240
+    assert len(labelled) == 40 - done and len(table) == 160
     assert not [path for path in out.rglob("*") if "part" in path.name]
 
 
@@ -311,7 +396,7 @@ except OSError as problem: print(problem)
 def test_a_full_disk_stops_the_run_and_loses_nothing(limit, holiday, tmp_path):
     out = tmp_path / "out"
     done = in_python(FULL.format(limit=limit, folder=str(holiday), out=str(out)), ROOT)
-    assert "can't be written" in done.stdout and "run" in done.stdout or "make room" in done.stdout, done.stderr
+    assert "can't be written" in done.stdout and "make room on the disk" in done.stdout, done.stderr
     assert not [path for path in out.rglob("*.jpg") if cv2.imread(str(path)) is None]
     if limit:
         pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), fresh(holiday, tmp_path))
@@ -471,6 +556,7 @@ def test_the_command_labels_a_folder(holiday, tmp_path):
     (["--help"], 0, "pictures"), (["pictures", "--help"], 0, "--confidence"), (["clip", "--help"], 0, "--no-copy"),
     ([], 2, "required"), (["pictures", "gone", "out"], 2, "no folder at"), (["pictures", "holiday", "out", "--jobs", "0"], 2, "n_jobs is 0"),
     (["pictures", "holiday", "out", "--detector", "yolo"], 2, "invalid choice"), (["clip", "gone.mp4", "out"], 2, "no clip at")])
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong(arguments, code, words, holiday, tmp_path):
     done = command(*arguments, cwd=tmp_path)
     assert done.returncode == code and words in done.stdout + done.stderr and "Traceback" not in done.stderr
@@ -505,6 +591,24 @@ def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
     assert len(pairs) == 40
     assert np.abs(copied - drawn).mean() < 5 and np.abs(copied - drawn).mean() < np.abs(copied - frame).mean()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotated.webm", "results.sqlite", "timeline.csv"]
+
+
+def test_a_doubtful_face_shows_how_doubtful_it_is_in_the_copy_of_a_clip(tmp_path):
+    """A frame in which a hand covers half of the face, many times."""
+    with video.Reader(MEDIA / "sad_to_happy.mp4") as original:
+        frame = next(frame for number, (_, frame) in enumerate(original) if number == 72)
+    clip = tmp_path / "hand.webm"
+    with video.Writer(clip, 25) as writer:
+        for _ in range(30):
+            writer.write(frame)
+    row = batch.label_clip(clip, tmp_path / "out").iloc[29].to_dict()
+    assert row["confidence"] < helpers.FACE_THRESHOLD
+    with video.Reader(clip) as original, video.Reader(tmp_path / "out" / "annotated.webm") as copy:
+        frame, copied = ([picture for _, picture in reader][29] for reader in (original, copy))
+    face = {"box": [row[side] for side in "xywh"], "label": row["label"], "emotions": {name: row[name] for name in helpers.EMOTIONS}}
+    shown, hidden = (np.abs(helpers.draw(frame, [{**face, "confidence": c}]).astype(int) - copied).mean()
+                     for c in (row["confidence"], 1.0))
+    assert shown < hidden - 0.2
 
 
 def interrupt_after(count, monkeypatch, calls):
@@ -551,6 +655,21 @@ def test_an_interrupted_drawing_leaves_nothing_half_written(tmp_path, monkeypatc
     assert sorted(path.name for path in out.iterdir()) == ["results.sqlite", "timeline.csv"]
     batch.label_clip(clip, out)
     assert (out / "annotated.webm").is_file()
+
+
+def test_another_way_of_drawing_draws_the_copy_again_and_labels_nothing(tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
+    table = batch.label_clip(clip, out)
+    (out / "annotated.webm").write_bytes(b"kept as long as nothing has changed")
+    calls = []
+    interrupt_after(0, monkeypatch, calls)
+    batch.label_clip(clip, out)
+    assert (out / "annotated.webm").read_bytes().startswith(b"kept")
+    true = result_store.digest_of_file
+    monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path == ROOT / "batch.py" else true(path))
+    pd.testing.assert_frame_equal(batch.label_clip(clip, out), table)
+    with video.Reader(out / "annotated.webm") as copy:
+        assert sum(1 for _ in copy) == 8 and calls == []
 
 
 @pytest.mark.parametrize("change", ["clip", "model", "detector", "confidence"])

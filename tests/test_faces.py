@@ -124,6 +124,7 @@ def head(pictures):
 
 @pytest.mark.parametrize("size, height", [((2160, 3840), 480), ((2160, 3840), 160), ((2160, 3840), 80),
                                           ((1080, 1920), 80), ((720, 1280), 60)])
+@pytest.mark.slow
 def test_a_small_face_in_a_large_picture_is_found(size, height, head):
     canvas = np.full((*size, 3), 128, np.uint8)
     paste(canvas, head, height, size[1] // 3, size[0] // 3)
@@ -138,6 +139,7 @@ def test_places_without_people_show_no_face(pictures):
     assert {name: helpers.detect_faces(np.ascontiguousarray(place)) for name, place in places.items()} == dict.fromkeys(places, [])
 
 
+@pytest.mark.slow
 def test_the_stated_limit(head):
     """A ninetieth of the height is too small for ssd, near or far; haar finds it at full size."""
     canvas = np.full((2160, 3840, 3), 128, np.uint8)
@@ -146,6 +148,7 @@ def test_the_stated_limit(head):
 
 
 @pytest.mark.parametrize("people", [4, 8, 16])
+@pytest.mark.slow
 def test_a_very_wide_or_tall_group(people, pictures):
     x, y, w, h = helpers.detect_faces(pictures["obama"])[0]["box"]
     head = cv2.resize(pictures["obama"][:y + h + 60, x - 80:x + w + 80], (200, 220), interpolation=cv2.INTER_AREA)
@@ -153,6 +156,7 @@ def test_a_very_wide_or_tall_group(people, pictures):
     assert len(helpers.detect_faces(np.vstack([head] * people))) == people
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_handled_by_every_fast_detector(head):
     canvas = np.full((9000, 12000, 3), 128, np.uint8)
     paste(canvas, head, 2400, 3000, 3000)
@@ -274,6 +278,7 @@ def test_every_face_on_a_sheet_is_found_once(columns, rows, side, gap, portraits
 
 @pytest.mark.parametrize("shape", [(1600, 2400), (2400, 1600), (3000, 4500)])
 @pytest.mark.parametrize("height", [0.1, 0.05])
+@pytest.mark.slow
 def test_small_faces_next_to_a_large_one_are_found(shape, height, portraits):
     """Six faces of a tenth or a twentieth of the shorter side, and one of more than half of it."""
     canvas, short = np.full((*shape, 3), 128, np.uint8), min(shape)
@@ -337,6 +342,41 @@ def test_a_doubtful_face_passes_the_second_look():
     clip.set(cv2.CAP_PROP_POS_FRAMES, 72)
     (face,) = helpers.detect_faces(clip.read()[1])
     assert 0.5 < face["confidence"] < detectors.SURE_CONFIDENCE
+
+
+@pytest.mark.parametrize("box", [(60, 20, 20, 100), (20, 60, 100, 20)])
+def test_a_second_look_is_at_the_square_round_the_middle(box, pictures):
+    """A narrow detection and a square one with the same middle and longer side are looked at alike."""
+    image = cv2.resize(pictures["astronaut"][20:210, 130:320], (140, 140), interpolation=cv2.INTER_AREA)
+    found = detectors.second_look(image, (*box, 0.6))
+    assert len(found) == 1 and found == detectors.second_look(image, (20, 20, 100, 100, 0.6))
+
+
+def test_both_ways_of_looking_agree_where_nothing_is_scaled(pictures):
+    image = cv2.resize(pictures["clip_happy"], (300, 300), interpolation=cv2.INTER_AREA)
+    squeezed, unscaled = detectors.ssd_detect(image, 0.2), detectors.ssd_detect_unscaled(image, 0.2)
+    assert len(squeezed) == len(unscaled) > 0
+    assert np.allclose(squeezed, unscaled, rtol=0, atol=(1, 1, 1, 1, 1e-4))         # one of them rounds its boxes
+
+
+def brightest(tile, confidence):
+    """A detector of bright rectangles."""
+    x, y, w, h = cv2.boundingRect((tile[..., 0] > 127).astype(np.uint8))
+    return [(x, y, w, h, 0.9)] if w else []
+
+
+@pytest.mark.parametrize("x, whole", [(0, True), (65, True), (95, True), (370, True), (20, False)])
+def test_what_a_tile_sees_only_in_part_is_left_to_the_next(x, whole):
+    """Tiles of 100 pixels begin at 0, 60, 120, ... 300. A rectangle of 30 is whole in some of them, one of 90 in none."""
+    w = 30 if whole else 90
+    image = np.zeros((400, 50, 3), np.uint8)
+    image[x:x + w, 10:30] = 255
+    for turned in (False, True):
+        picture, box = (image.transpose(1, 0, 2), (x, 10, w, 20)) if turned else (image, (10, x, 20, w))
+        found = detectors._detect_tiles(picture, *((100, 50) if turned else (50, 100)), 40, brightest, 0.5)
+        assert {face[:4] for face in found} == ({box} if whole else set())
+    flat = [(5, 5, 0, 9, 0.9), (5, 5, 9, 0, 0.9), (5, 5, -3, 9, 0.9)]                # a network says such things, too
+    assert detectors._detect_tiles(image, 50, 100, 40, lambda tile, confidence: flat, 0.5) == []
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -420,6 +460,9 @@ def test_beyond_the_border_its_pixels_go_on(box, first, last):
     crop = helpers.crop_face(numbered(), box, padding=0)
     assert crop.shape[0] == crop.shape[1] and min(crop.shape) > 0
     assert crop[0, 0, :2].tolist() == list(first) and crop[-1, -1, :2].tolist() == list(last)
+    x, y, w, h = box
+    middle = [(max(y, 0) + min(y + h, 60)) // 2, (max(x, 0) + min(x + w, 80)) // 2]     # of what lies in the picture
+    assert crop[len(crop) // 2, len(crop) // 2, :2].tolist() == middle
 
 
 @pytest.mark.parametrize("box, words", [

@@ -535,6 +535,7 @@ def test_too_little_memory_is_not_blamed_on_the_file(tmp_path):
 
 # ------------------------------------------------------------------ heavy metadata
 
+@pytest.mark.slow
 def test_heavy_metadata_reads_like_none(tmp_path):
     picture = Image.fromarray(quadrants())
     megabytes = 10 ** 7
@@ -603,6 +604,7 @@ def test_a_damaged_jpeg_is_still_read(tmp_path, pictures):
 @pytest.mark.parametrize("kind, options, least", [
     ("PNG", {}, 7), ("GIF", {}, 7), ("TIFF", {"compression": "tiff_lzw"}, 7), ("AVIF", {}, 7), ("WEBP", {"quality": 95}, 3),
     ("WEBP", {"lossless": True}, 3), ("HEIF", {"quality": 95}, 3), ("JPEG2000", {}, 3)])
+@pytest.mark.slow
 def test_damage_in_other_kinds(kind, options, least, tmp_path, pictures):
     """With checksums or a strict decoder, all damage is noticed; otherwise at least long zeros and gaps are."""
     data = encoded(Image.fromarray(pictures["obama"][:, ::-1, ::-1].copy()), kind, **options)
@@ -631,6 +633,7 @@ def test_a_png_in_one_chunk_and_one_without_its_end(tmp_path):
         assert np.array_equal(read(write(tmp_path / "a.png", complete))[0], expected)
 
 
+@pytest.mark.slow
 def test_sound_jpegs_cause_no_alarm(tmp_path):
     """Not even flat ones, which consist mostly of zero bytes."""
     ramp = np.tile(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 1, 3))
@@ -658,6 +661,7 @@ def test_sound_jpegs_of_others_cause_no_alarm():
         assert np.array_equal(image, cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)) and not notice
 
 
+@pytest.mark.slow
 def test_sound_flat_pictures_of_other_kinds_cause_no_alarm(tmp_path):
     for colour in ("black", "white", "teal"):
         for width, kind, options in [(3000, "WEBP", {"quality": 1, "method": 0}), (3000, "WEBP", {"method": 0}),

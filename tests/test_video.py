@@ -1001,10 +1001,11 @@ def test_damaged_sound_does_not_hurt_the_picture(tmp_path):
         assert container.duration / av.time_base == pytest.approx(4, abs=0.03)
 
 
-@pytest.mark.parametrize("sound, error", [("gone.mp4", FileNotFoundError), (5, TypeError), ("", ValueError)])
-def test_where_no_sound_can_come_from(sound, error, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sound, error, words", [("gone.mp4", FileNotFoundError, "no clip at .*gone.mp4"),
+                                                 (5, TypeError, "the path of one clip"), ("", ValueError, "empty path")])
+def test_where_no_sound_can_come_from(sound, error, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(error):
+    with pytest.raises(error, match=words):
         video.Writer("out.webm", 25, sound_from=sound)
     assert os.listdir(tmp_path) == []
 
@@ -1138,6 +1139,14 @@ def test_who_returns_late_starts_afresh():
     assert late["id"] != first["id"] and late["emotions"]["Happy"] == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("late, same", [(0, True), (0.001, False)])
+def test_a_face_in_frames_just_as_far_apart_as_is_allowed_keeps_its_id(late, same):
+    """One frame a second, as in a time lapse."""
+    smoother = video.LabelSmoother(max_gap=1.0)
+    ids = [smoother.update([face("Sad")], at)[0]["id"] for at in (0, 1 + late, 2 + 2 * late)]
+    assert ids == ([0, 0, 0] if same else [0, 1, 2])
+
+
 def test_a_clip_that_starts_again_starts_afresh():
     smoother = video.LabelSmoother()
     smoother.update([face("Sad")], 10)
@@ -1212,6 +1221,7 @@ def changes(labels):
     return sum(a != b for a, b in zip(labels, labels[1:]))
 
 
+@pytest.mark.slow
 def test_the_tracker_shows_what_the_every_frame_loop_shows(answers):
     fast, slow = answers
     assert all(len(faces) == 1 for faces in fast + slow)
@@ -1392,6 +1402,21 @@ def test_threaded_answers_agree(clip, answers):
             assert len(faces) == 1 and video.iou(faces[0]["box"], answers[1][i][0]["box"]) > 0.6
 
 
+def test_a_thread_looks_at_the_frame_as_it_was(pictures):
+    """Programs that read a camera often use one array for all frames."""
+    helpers.init_emotion()
+    frame, go_on = np.full_like(pictures["obama"], 90), threading.Event()
+    with video.ExpressionTracker(threaded=True, detect_every=0) as tracker:
+        assert tracker.update(frame, 0) == []
+        tracker._pool.submit(go_on.wait)                          # the thread is busy
+        frame[:] = pictures["obama"]
+        assert tracker.update(frame, 0.04) == []
+        frame[:] = 90
+        go_on.set()
+        tracker._pending[0].result()
+        assert len(tracker.update(pictures["obama"], 0.08)) == 1
+
+
 def test_a_tracker_before_init_emotion(clip):
     with pytest.raises(RuntimeError, match="init_emotion"):
         video.ExpressionTracker().update(clip[1][0], 0)
@@ -1451,6 +1476,12 @@ def test_what_is_not_an_end(show, until):
         show(CLIP, lambda frame, seconds: [], until=until)
 
 
+@pytest.mark.parametrize("until, frames", [(0, 1), (0.079, 2), (0.08, 3), (0.081, 3), (9, 5), (math.inf, 5)])
+def test_a_table_ends_with_the_frame_at_the_given_time(until, frames, fake):
+    fake([grey()] * 5, stamps=[0, 40, 80, 120, 160])
+    assert video.timeline(CLIP, lambda frame, seconds: [], until=until).frame.tolist() == list(range(frames))
+
+
 def test_none_is_the_end_of_the_clip(fake):
     fake([grey()] * 5)
     assert len(video.timeline(CLIP, lambda frame, seconds: [], until=None)) == 5
@@ -1472,6 +1503,7 @@ def resident():
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
+@pytest.mark.slow
 def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     shown, updates = [], []
 
@@ -1486,6 +1518,15 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     assert len(pictures) == 1 and 1 <= len(updates) <= 61              # at most 30 a second
     decoded = cv2.imdecode(np.frombuffer(updates[-1].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (180, 320, 3)
+
+
+def test_play_shows_at_most_30_pictures_a_second(monkeypatch, fake, clock):
+    shown = []
+    handle = type("Handle", (), {"update": lambda self, picture: shown.append(clock[0])})()
+    monkeypatch.setattr(player, "display", lambda thing, **options: handle)
+    fake([grey()] * 240, fps=120, stamps=[1000 / 120 * i for i in range(240)])             # two seconds
+    video.play(CLIP, lambda frame, seconds: [])
+    assert 45 <= len(shown) <= 60 and np.diff(shown).min() > 1 / 31
 
 
 @needs_proc
@@ -1548,6 +1589,21 @@ def test_an_interrupt_ends_play_window_quietly(monkeypatch):
 
     video.play_window(CLIP, predict, title="mine")
     assert len(shown) == 3 and closed == ["mine"]
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_mirror_swaps_left_and_right_and_nothing_else(mirror, monkeypatch):
+    shown, seen = [], []
+    monkeypatch.setattr(player, "can_open_window", lambda: True)
+    monkeypatch.setattr(player, "_is_open", lambda title: False)
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait: ord("q"))
+    video.play_window(CLIP, lambda frame, seconds: seen.append(frame) or [], mirror=mirror)
+    with video.Reader(CLIP) as reader:
+        _, first = next(iter(reader))
+    expected = first[:, ::-1] if mirror else first
+    assert len(seen) == len(shown) == 1 and np.array_equal(seen[0], expected)
+    assert np.array_equal(shown[0][60:], expected[60:])                      # above: the frames per second
 
 
 def test_without_a_display_a_sentence(monkeypatch, capsys):

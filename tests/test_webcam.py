@@ -1,6 +1,7 @@
 """Python's halves of the webcam widget and the upload field, without a browser: messages go straight to their handlers."""
 import io
 import json
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ def cam():
 def test_a_picture_is_processed_answered_and_kept(cam):
     cam.picture(7, latency=0.031, fps=14.5)
     assert cam.wait() == [{"kind": "answer", "number": 7, "faces": [
-        {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}}]}]
+        {"box": [10, 20, 30, 40], "label": "Happy", "emotions": {"Happy": 0.75, "Sad": 0.25}, "confidence": 0.9}]}]
     assert (cam.processed_count, cam.faces, cam.latency, cam.fps) == (1, [FACE], 0.031, 14.5) and type(cam.latency) is float
     frame, faces = cam.latest()
     assert faces == [FACE] and np.array_equal(frame, helpers.read_image(ROOT / "Media" / "clip_happy.jpg"))
@@ -130,7 +131,9 @@ def test_numpy_numbers_become_plain_ones():
             "confidence": np.float32(0.9)}
     (plain,) = widget.plain_faces((face,))
     assert [type(v) for v in plain["box"]] == [int] * 4 and type(plain["label"]) is str
-    assert type(plain["emotions"]["Sad"]) is float
+    assert type(plain["emotions"]["Sad"]) is type(plain["confidence"]) is float
+    for confidence in (None, np.nan, "high"):             # haar returns none; a predict of one's own may say anything
+        assert "confidence" not in widget.plain_faces([{**face, "confidence": confidence}])[0]
     assert widget.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
     json.dumps(plain)
 
@@ -252,6 +255,7 @@ def test_callers_and_predict_have_lists_of_their_own():
     cam.picture()
     cam.wait()
     mine[0]["box"][0] = -1
+    assert cam.faces == [FACE]
     cam.latest()[1][0]["label"] = "Sad"
     cam.faces[0]["emotions"].clear()
     assert cam.latest()[1] == [FACE]
@@ -417,6 +421,17 @@ def test_an_uploaded_animation_says_which_frame_is_shown(capsys):
     give(webcam.upload_image(), "wave.gif", file.getvalue())
     said = capsys.readouterr().out.replace("\x1b[2K\r", "")
     assert said.startswith("wave.gif: ") and "first" in said.splitlines()[0] and "No face found" in said
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "../../outside.jpg"])
+def test_a_name_that_leads_out_of_the_folder_stays_inside(name, monkeypatch, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    helpers.init_emotion()
+    shown = []
+    monkeypatch.setattr(helpers, "show", shown.append)
+    give(webcam.upload_image(), name, JPEG)
+    assert len(shown) == 1 and list(tmp_path.rglob("*")) == [tmp_path / "temporary"]
 
 
 def test_an_upload_field_passes_on_name_and_bytes():

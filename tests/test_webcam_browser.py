@@ -23,6 +23,7 @@ from conftest import CHROMIUM, ROOT
 from nbformat.sign import NotebookNotary
 
 import video
+from webcam.widget import plain_faces
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 if CHROMIUM is None:
@@ -187,6 +188,35 @@ def test_start_shows_camera_faces_bars_and_speed(plain):
     # Mirrored: the box at 100..220 of 640 is drawn at 420..540. The middle of its left edge is yellow.
     assert plain.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(420, 120, 1, 1).data]"
                           ) == [255, 200, 0, 255]
+
+
+@pytest.mark.parametrize("confidence, label", [(0.85, "Happy 95% (face 85%)"), (0.9, "Happy 95%"), (None, "Happy 95%")])
+def test_a_doubtful_face_shows_how_doubtful_it_is(plain, confidence, label):
+    """What Python sends for a face, as JSON."""
+    (face,) = plain_faces([{"box": [100, 50, 120, 140], "label": "Happy", "emotions": {"Happy": 0.95, "Sad": 0.05},
+                            "confidence": confidence}])
+    do(plain, f"window.kernel = message => ({{ kind: 'answer', number: message.number, faces: [{json.dumps(face)}] }})")
+    start(plain)
+    plain.locator(".webcam-label", has_text="Happy").wait_for()
+    assert plain.locator(".webcam-label").inner_text() == label
+
+
+def test_the_picture_is_swapped_left_and_right_like_in_a_mirror(plain):
+    """The camera shows four colours; a screenshot shows where they are."""
+    plain.add_style_tag(content=(ROOT / "webcam" / "widget.css").read_text(encoding="utf-8"))
+    do(plain, """window.kernel = message => ({ kind: 'answer', number: message.number, faces: [] });
+        const canvas = document.createElement('canvas'); [canvas.width, canvas.height] = [640, 360];
+        const context = canvas.getContext('2d');
+        setInterval(() => ['red', 'lime', 'blue', 'white'].forEach((colour, i) => {
+            context.fillStyle = colour; context.fillRect(i % 2 * 320, (i >> 1) * 180, 320, 180); }), 20);
+        window.fakeCamera = async () => canvas.captureStream(30);""")
+    start(plain)
+    true(plain, "window.messages.length > 5 && document.querySelector('.webcam-picture video').readyState >= 2")
+    shot = cv2.imdecode(np.frombuffer(plain.locator(".webcam-picture").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    height, width = shot.shape[:2]
+    corners = [shot[height * y // 4, width * x // 4].astype(int) for y in (1, 3) for x in (1, 3)]
+    lime, red, white, blue = (0, 255, 0), (0, 0, 255), (255, 255, 255), (255, 0, 0)
+    assert np.abs(np.subtract(corners, (lime, red, white, blue))).max() < 60
 
 
 def test_start_stop_start(plain):

@@ -6,6 +6,7 @@ frame. Frames stay in memory: none is written to a file, to the notebook or to t
 """
 import contextvars
 import copy
+import math
 import threading
 import time
 import traceback
@@ -293,7 +294,7 @@ def plain_faces(faces: Any) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``box``, and for a face with a label also ``label`` and ``emotions``.
+        ``box``, and for a face with a label also ``label``, ``emotions``, and ``confidence`` if it is a number.
 
     Raises
     ------
@@ -306,5 +307,7 @@ def plain_faces(faces: Any) -> list[dict[str, Any]]:
         if face.get("label") is not None:
             drawn["label"] = str(face["label"])
             drawn["emotions"] = {str(name): float(probability) for name, probability in face["emotions"].items()}
+            if is_number(face.get("confidence")) and math.isfinite(face["confidence"]):
+                drawn["confidence"] = float(face["confidence"])      # the browser shows it if it is low
         plain.append(drawn)
     return plain
