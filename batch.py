@@ -95,8 +95,9 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     with result_store.ResultStore(out, f"folder {result_store.key_to_text(os.fsencode(folder.resolve()))}") as store:
         result_store.check_table_untouched(store, "faces.csv")
         made_with = result_store.settings_digest(model, detector=detector, confidence=float(confidence))
-        tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), result_store.digest_of_file(model), detector,
-                           float(confidence), os.getpid()) for key, path in files.items()}
+        model_digest = result_store.digest_of_file(model)
+        tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), model_digest, detector, float(confidence),
+                           os.getpid()) for key, path in files.items()}
         for gone in store.prune(tasks):
             _copy_of(gone, out).unlink(missing_ok=True)
         kept = {key: [rows, note] for key, digest, (rows, note, copied) in store.kept(made_with)

