@@ -13,11 +13,16 @@ it, the code included, are the same as when it was made; everything else is done
 After an interrupt, run the same line again to resume. The folder or clip itself is never changed.
 """
 import argparse
+import contextlib
+import functools
 import itertools
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +45,8 @@ FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
 CHUNK_FRAMES = 1500         # of a clip are saved together; an interrupt loses at most as many
 CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also affects a clip's table
+Row = dict[str, Any]        # of a clip's table
+MAX_WAITING_FRAMES = 8      # labelled but not drawn yet
 MIN_PARALLEL_SECONDS = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
 MAX_JOBS = 61 if sys.platform == "win32" else 1000     # Windows can't wait for more processes
 
@@ -225,7 +232,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     """Label the faces of a whole clip: a table, and a copy with boxes and labels.
 
     The table is kept part by part. A run that was interrupted resumes there, and gives exactly what an
-    uninterrupted one gives. The copy is drawn after that, in one go.
+    uninterrupted one gives. The copy is drawn meanwhile, and from the beginning if the run was interrupted.
 
     Parameters
     ----------
@@ -257,72 +264,126 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     with video.Reader(source) as clip:
         if clip.is_camera:
             raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")
-        path = Path(str(clip.source)).resolve()
+        path, fps = Path(str(clip.source)).resolve(), clip.fps
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
     with result_store.ResultStore(out, f"clip {result_store.key_to_text(os.fsencode(path))}") as store:
         result_store.check_table_untouched(store, "timeline.csv")
         settings = result_store.settings_digest(model, *CLIP_CODE, detector=detector, confidence=float(confidence))
         content = result_store.digest_of_file(path)
-        tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
-        rows = _label_parts(path, content, settings, store, tracker)
-        table = pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS).astype(video.INT_COLUMNS)
-        result_store.save_table(store, table, "timeline.csv")
         drawn_by = result_store.digest_of_file(helpers.ROOT / "batch.py")
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, drawn_by)
-        if annotated and not (copy.is_file() and store.get_fact(copy.name) == made_from):
-            _draw_clip(path, rows, copy)
-            store.set_fact(copy.name, made_from)
+        drawn = not annotated or (copy.is_file() and store.get_fact(copy.name) == made_from)
+        parts = _kept_parts(content, settings, store)
+        if drawn and parts and parts[-1]["ended"]:
+            _save_timeline(store, [row for part in parts for row in part["rows"]])
+        else:
+            tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
+            with _Copy(copy, fps, path) if not drawn else contextlib.nullcontext() as drawing:
+                rows: list[Row] = []
+                keep = functools.partial(_keep_part, store, content, settings)
+                for seconds, frame, found in _labelled_frames(path, parts, tracker, keep):
+                    rows += found
+                    if drawing:
+                        drawing.add(frame, seconds, found)
+                _save_timeline(store, rows)
+                if drawing:
+                    drawing.finish()
+                    store.set_fact(copy.name, made_from)
     return read_table(out / "timeline.csv")
 
 
-def _label_parts(path: Path, content: str, settings: str, store: result_store.ResultStore,
-                 tracker: video.ExpressionTracker) -> list[dict[str, Any]]:
-    """The table's rows, from the parts that are kept and, after them, from the clip; each part is kept as it is done."""
-    kept = {key: value for key, digest, value in store.kept(settings) if digest == content}
-    parts: list[dict[str, Any]] = []
-    while (key := _part_key(len(parts))) in kept:
-        parts.append(kept[key])
-    store.prune(map(_part_key, range(len(parts))))
-    if parts:
-        tracker.restore(parts[-1]["tracker"])
-    first = len(parts) * CHUNK_FRAMES
-    rows: list[dict[str, Any]] = []
-
-    def keep(ended: bool) -> None:
-        parts.append({"rows": rows, "ended": ended, "tracker": tracker.state()})
-        store.keep(_part_key(len(parts) - 1), content, settings, parts[-1])
-
-    if not parts or not parts[-1]["ended"]:
-        with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, initial=first, unit=" frames") as bar:
-            for number, (seconds, frame) in enumerate(clip):
-                if number < first:
-                    continue
-                if number > first and number % CHUNK_FRAMES == 0:
-                    keep(ended=False)
-                    rows = []
-                rows += video.timeline_rows(number, seconds, tracker.update(frame, seconds))
-                bar.update()
-        keep(ended=True)
-    return [row for part in parts for row in part["rows"]]
+def _save_timeline(store: result_store.ResultStore, rows: list[Row]) -> None:
+    table = pd.DataFrame(rows, columns=video.TIMELINE_COLUMNS).astype(video.INT_COLUMNS)
+    result_store.save_table(store, table, "timeline.csv")
 
 
 def _part_key(number: int) -> bytes:
     return f"part {number:06}".encode()
 
 
-def _draw_clip(path: Path, rows: list[dict[str, Any]], out: Path) -> None:
-    """Draw the faces of the table into a copy of the clip, each frame at its own time."""
-    frames = itertools.groupby(rows, lambda row: row["frame"])           # every frame has a row, in order
-    with (video.Reader(path) as clip, video.Writer(out, clip.fps, sound_from=path) as copy,
-          tqdm(total=clip.frame_count or None, unit=" drawn") as bar):
-        for (seconds, frame), (_, found) in zip(clip, frames):
-            faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "confidence": row["confidence"],
-                                          "label": row["label"],
-                                          "emotions": {name: row[name] for name in helpers.EMOTIONS}}
-                                         for row in found if row.get("label")]
-            copy.write(helpers.draw(frame, faces), seconds)
+def _keep_part(store: result_store.ResultStore, content: str, settings: str, number: int, part: dict[str, Any]) -> None:
+    store.keep(_part_key(number), content, settings, part)
+
+
+def _kept_parts(content: str, settings: str, store: result_store.ResultStore) -> list[dict[str, Any]]:
+    """The parts of the clip that were labelled before, from its beginning to the first one that is missing."""
+    kept = {key: value for key, digest, value in store.kept(settings) if digest == content}
+    parts: list[dict[str, Any]] = []
+    while (key := _part_key(len(parts))) in kept:
+        parts.append(kept[key])
+    store.prune(map(_part_key, range(len(parts))))
+    return parts
+
+
+def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.ExpressionTracker,
+                     keep: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[float, helpers.Image, list[Row]]]:
+    """Every frame of the clip with its time and its rows: those of `parts`, then new ones, kept part by part."""
+    known = itertools.groupby((row for part in parts for row in part["rows"]), lambda row: row["frame"])
+    first = math.inf if parts and parts[-1]["ended"] else len(parts) * CHUNK_FRAMES
+    rows: list[Row] = []
+    if parts:
+        tracker.restore(parts[-1]["tracker"])
+    number = -1
+    with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, unit=" frames") as bar:
+        for number, (seconds, frame) in enumerate(clip):
+            if number < first:
+                found = list(next(known)[1])              # every frame has a row, in order
+            else:
+                if rows and number % CHUNK_FRAMES == 0:
+                    keep(number // CHUNK_FRAMES - 1, {"rows": rows, "ended": False, "tracker": tracker.state()})
+                    rows = []
+                found = video.timeline_rows(number, seconds, tracker.update(frame, seconds))
+                rows += found
+            yield seconds, frame, found
             bar.update()
+    if first < math.inf:
+        keep(max(number, 0) // CHUNK_FRAMES, {"rows": rows, "ended": True, "tracker": tracker.state()})
+
+
+class _Copy:
+    """The annotated copy of a clip, drawn by a thread of its own while the next frames are labelled.
+
+    Use it in a ``with`` block: the copy takes its place in `finish`; otherwise nothing is left behind.
+    """
+
+    def __init__(self, path: Path, fps: float, source: Path) -> None:
+        self._writer = video.Writer(path, fps, sound_from=source)
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+        self._problem: Exception | None = None
+
+    def __enter__(self) -> "_Copy":
+        return self
+
+    def __exit__(self, kind: object, problem: object, trace: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._writer.discard()
+
+    def add(self, frame: helpers.Image, seconds: float, rows: list[Row]) -> None:
+        """Draw the faces of these rows into a frame, as soon as the frames before it are done."""
+        self._waiting.append(self._thread.submit(self._draw, frame, seconds, rows))
+        if len(self._waiting) > MAX_WAITING_FRAMES:
+            self._waiting.popleft().result()
+
+    def finish(self) -> None:
+        """Wait for the last frames, and put the copy into place. Raises what `video.Writer` raises."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        if self._problem:
+            raise self._problem
+        self._writer.close()
+
+    def _draw(self, frame: helpers.Image, seconds: float, rows: list[Row]) -> None:
+        if self._problem:
+            return
+        faces: list[helpers.Face] = [{"box": [row[side] for side in "xywh"], "confidence": row["confidence"],
+                                      "label": row["label"], "emotions": {name: row[name] for name in helpers.EMOTIONS}}
+                                     for row in rows if row.get("label")]
+        try:
+            self._writer.write(helpers.draw(frame, faces), seconds)
+        except (OSError, ValueError) as problem:          # the table is worth finishing all the same
+            self._problem = problem
 
 
 # ---------------------------------------------------------------- python -m batch

@@ -657,6 +657,40 @@ def test_an_interrupted_drawing_leaves_nothing_half_written(tmp_path, monkeypatc
     assert (out / "annotated.webm").is_file()
 
 
+@pytest.mark.parametrize("problem", [OSError("no room"), ValueError("too large for VP9")])
+def test_a_copy_that_cannot_be_written_costs_no_label(problem, tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 40), tmp_path / "out"
+    expected = batch.label_clip(clip, out)
+    before = (out / "annotated.webm").read_bytes()
+    frames, write = [], video.Writer.write
+
+    def fail_at_the_fifth(writer, frame, seconds):
+        frames.append(seconds)
+        if len(frames) == 5:
+            raise problem
+        write(writer, frame, seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video.Writer, "write", fail_at_the_fifth)
+        with pytest.raises(type(problem), match=str(problem)):
+            batch.label_clip(clip, out, confidence=0.6)
+    assert len(frames) == 5 and (out / "annotated.webm").read_bytes() == before
+    assert len(batch.read_table(out / "timeline.csv")) == len(expected)
+    calls = []
+    interrupt_after(0, monkeypatch, calls)
+    batch.label_clip(clip, out, confidence=0.6)
+    assert calls == [] and (out / "annotated.webm").is_file()      # the table was complete, only the copy was left to do
+
+
+def test_an_interrupt_while_labelling_leaves_no_copy(tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 40), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_after(30, patch, [])
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_clip(clip, out)
+    assert [path.name for path in out.iterdir()] == ["results.sqlite"]
+
+
 def test_another_way_of_drawing_draws_the_copy_again_and_labels_nothing(tmp_path, monkeypatch):
     clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
     table = batch.label_clip(clip, out)

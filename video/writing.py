@@ -190,6 +190,11 @@ class Writer:
             self._file.close()
         self._part.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Throw away what was written, instead of `close`: no new file is left behind, and an old one stays as it was."""
+        if not self._closed:
+            self._discard()
+
     def close(self) -> None:
         """Finish the file. A second call does nothing.
 
