@@ -14,7 +14,6 @@ After an interrupt, run the same line again to resume. The folder or clip itself
 """
 import argparse
 import contextlib
-import functools
 import itertools
 import math
 import os
@@ -275,13 +274,16 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, drawn_by)
         drawn = not annotated or (copy.is_file() and store.get_fact(copy.name) == made_from)
         parts = _kept_parts(content, settings, store)
+
+        def keep(number: int, part: dict[str, Any]) -> None:
+            store.keep(_part_key(number), content, settings, part)
+
         if drawn and parts and parts[-1]["ended"]:
             _save_timeline(store, [row for part in parts for row in part["rows"]])
         else:
             tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
             with _Copy(copy, fps, path) if not drawn else contextlib.nullcontext() as drawing:
                 rows: list[Row] = []
-                keep = functools.partial(_keep_part, store, content, settings)
                 for seconds, frame, found in _labelled_frames(path, parts, tracker, keep):
                     rows += found
                     if drawing:
@@ -302,10 +304,6 @@ def _part_key(number: int) -> bytes:
     return f"part {number:06}".encode()
 
 
-def _keep_part(store: result_store.ResultStore, content: str, settings: str, number: int, part: dict[str, Any]) -> None:
-    store.keep(_part_key(number), content, settings, part)
-
-
 def _kept_parts(content: str, settings: str, store: result_store.ResultStore) -> list[dict[str, Any]]:
     """The parts of the clip that were labelled before, from its beginning to the first one that is missing."""
     kept = {key: value for key, digest, value in store.kept(settings) if digest == content}
@@ -322,7 +320,7 @@ def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.Exp
     known = itertools.groupby((row for part in parts for row in part["rows"]), lambda row: row["frame"])
     first = math.inf if parts and parts[-1]["ended"] else len(parts) * CHUNK_FRAMES
     rows: list[Row] = []
-    if parts:
+    if parts and first < math.inf:
         tracker.restore(parts[-1]["tracker"])
     number = -1
     with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, unit=" frames") as bar:

@@ -51,6 +51,16 @@ Array = npt.NDArray[Any]
 Tags = dict[int, tuple[Any, ...]]
 
 
+@contextlib.contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Collect what the warnings of a block say, instead of printing them: the list is filled when the block has ended."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield said
+    said += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+
+
 class ImageWarning(UserWarning):
     """A picture was read, but perhaps not all of it, or not as it was meant."""
 

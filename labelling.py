@@ -5,7 +5,6 @@ import hashlib
 import os
 import threading
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import cv2
 
 import checks
 import helpers
+import imagefiles
 from result_store import digest_of_file
 
 
@@ -98,8 +98,7 @@ def label_image(task: Task) -> Answer:
     path, content_digest = Path(task.path), ""
     try:
         content_digest = digest_of_file(path)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with imagefiles.collect_warnings() as notes:
             image = helpers.read_image(path)
         found = helpers.detect_faces(image, detector=task.detector, confidence=task.confidence)
         faces = helpers.classify_expressions(image, found, net=net)
@@ -108,7 +107,7 @@ def label_image(task: Task) -> Answer:
         Path(task.copy).unlink(missing_ok=True)        # the copy of what the file held before is out of date
         again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
         return Answer("" if again else content_digest, [], " ".join(str(problem).split()) or type(problem).__name__)
-    copied, notes = True, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    copied = True
     try:
         save_image(Path(task.copy), drawn)
     except OSError as problem:

@@ -221,16 +221,9 @@ def test_two_threads_get_their_own_answers(pictures):
 
 # ------------------------------------------------------------------ groups, small faces, long pictures, second looks
 
-def iou(a, b):
-    across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(across, 0) * max(down, 0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
-
-
 def assert_found(faces, boxes):
     """Each true box is found once, and nothing else."""
-    matches = [[face["box"] for face in faces if iou(face["box"], box) > 0.4] for box in boxes]
+    matches = [[face["box"] for face in faces if detectors.iou(face["box"], box) > 0.4] for box in boxes]
     assert [len(match) for match in matches] == [1] * len(boxes)
     assert len(faces) == len(boxes)
 

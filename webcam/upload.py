@@ -1,7 +1,6 @@
 """The kernel's half of the upload field: it receives one picture from the browser, labels it and shows the result."""
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import anywidget
 import ipywidgets  # type: ignore[import-untyped]
 
 import helpers
+import imagefiles
 
 
 class UploadField(anywidget.AnyWidget):
@@ -65,11 +65,10 @@ def upload_image() -> ipywidgets.VBox:
             path = Path(folder).resolve() / Path(name).name
             try:
                 path.write_bytes(content)
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always", UserWarning)
+                with imagefiles.collect_warnings() as notes:
                     image = helpers.read_image(path)
-                for warning in caught:
-                    print(str(warning.message).replace(f"{path.parent}{os.sep}", ""))
+                for note in notes:
+                    print(note.replace(f"{path.parent}{os.sep}", ""))
                 helpers.emotion(image)
             except (OSError, ValueError, RuntimeError, MemoryError) as problem:
                 print(str(problem).replace(f"{path.parent}{os.sep}", ""))    # the reader knows only the file's name

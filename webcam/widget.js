@@ -316,8 +316,7 @@ function makeView(el, camera, start, stop) {
 function titleOf(face) {
   const probability = face.emotions[face.label];
   const label = `${face.label}${probability < LABEL_THRESHOLD ? "?" : ""} ${Math.round(100 * probability)}%`;
-  const doubtful = face.confidence !== null && face.confidence < FACE_THRESHOLD;
-  return doubtful ? `${label} (face ${Math.round(100 * face.confidence)}%)` : label;
+  return face.confidence < FACE_THRESHOLD ? `${label} (face ${Math.round(100 * face.confidence)}%)` : label;    // label alone without a confidence
 }
 
 // ---------------------------------------------------------------- called by anywidget: once per widget, once per view
