@@ -1,0 +1,94 @@
+"""What the reader is told about a function of theirs; and that the stub, our solution and the rest of each notebook agree."""
+import contextlib
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import exercises
+import helpers
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def last(numbers):
+    return numbers.pop()
+
+
+def named(votes):
+    return {"winner": max(votes, key=votes.get), "counts": max(votes.values()) > 2}
+
+
+@pytest.mark.parametrize("yours, ours, examples, words", [
+    (lambda s: None, helpers.softmax, [[1, 2, 3]], "not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours gives None"),
+    (lambda s: 1 / 0, helpers.softmax, [[1, 2, 3]],
+     "not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours raises ZeroDivisionError: division by zero"),
+    (lambda s: np.exp(s) / np.exp(s).sum(), helpers.softmax, [[1, 2, 3], [800, 0]],
+     "not yet: softmax([800, 0]) should be [1. 0.], yours gives [nan  0.]"),
+    (lambda s: np.exp(s) / np.exp(s).sum(), helpers.softmax, [[1, 2, 3]], "right: softmax agrees with ours on 1 example"),
+    (lambda s: list(np.exp(s) / np.exp(s).sum()), helpers.softmax, [[1, 2, 3]], "right: softmax agrees with ours on 1 example"),
+    (lambda n: n[-1], last, [[1, 2], [3]], "right: last agrees with ours on 2 examples"),
+    (lambda v: {"winner": "a", "counts": True}, named, [{"a": 3, "b": 1}, {"a": 1, "b": 4}],
+     "not yet: named({'a': 1, 'b': 4}) at 'winner' should be 'b', yours gives 'a'"),
+    (lambda v: {"winner": "a"}, named, [{"a": 3}], "not yet"),
+    (lambda v: {"winner": "a", "counts": np.True_}, named, [{"a": 3}], "right"),
+    (lambda f: f, helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)],
+     "should be <1 x 1 x 64 x 64 float32, mean 0>, yours gives <9 x 9 x 3 uint8, mean 0>"),
+    (lambda f: helpers.preprocess(f) / 255, helpers.preprocess, [np.full((9, 9, 3), 100, np.uint8)],
+     "at [0, 0, 0, 0] should be 100, yours gives 0.3922"),
+    (lambda f: helpers.preprocess(f).astype(np.float64), helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)],
+     "should be of type float32, yours is float64"),
+    ([], helpers.EMOTIONS, [], "not yet: should have 8 items, yours has 0"),
+    (None, helpers.EMOTIONS, [], "not yet: should be ('Neutral', 'Happy', 'Surprise', 'Sad', 'Anger', 'Disgust', 'Fear', 'Contempt')"),
+    (sorted(helpers.EMOTIONS), helpers.EMOTIONS, [], "not yet: at index 0 should be 'Neutral', yours gives 'Anger'"),
+    (list(helpers.EMOTIONS), helpers.EMOTIONS, [], "right"),
+    (3, 0.5, [], "not yet: should be 0.5, yours gives 3"),
+])
+def test_one_line_says_what_differs_and_the_right_function_goes_on(capsys, yours, ours, examples, words):
+    kept = exercises.check(yours, ours, *examples)
+    said = capsys.readouterr().out
+    assert words in said and said.count("\n") == 1
+    assert kept is (yours if said.startswith("right") else ours)
+
+
+def test_several_arguments_and_examples_that_a_function_changes(capsys):
+    def scaled(values, factor):
+        return [value * factor for value in values]
+
+    def careless(values, factor):
+        values[0] = 0
+        return [value * factor for value in values]
+
+    example = ([1, 2], 3)
+    assert exercises.check(scaled, scaled, example) is scaled
+    assert exercises.check(careless, scaled, example, example) is scaled
+    assert example == ([1, 2], 3)                                     # nobody's argument was changed
+    assert "scaled([1, 2], 3) should be [3, 6], yours gives [0, 6]" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the exercises of the notebooks
+
+def exercise(path):
+    """The code of a notebook's first cell, stub, check, and of the folded solution."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    (stub,) = [index for index, (kind, text) in enumerate(cells) if kind == "code" and "# YOUR CODE HERE" in text]
+    check = next(index for index in range(stub, len(cells)) if "exercises.check(" in cells[index][1])
+    solution = next(text for kind, text in cells[check:] if kind == "markdown" and "<summary>Solution</summary>" in text)
+    first = next(text for kind, text in cells if kind == "code")
+    (code,) = re.findall(r"<summary>Solution</summary>\n\n```python\n(.*?)```", solution, re.S)
+    return first, cells[stub][1], cells[check][1], code
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("filled", [False, True], ids=["stub", "solution"])
+def test_the_stub_is_not_yet_right_and_the_solution_is(path, filled, monkeypatch):
+    monkeypatch.chdir(ROOT / "notebooks")
+    first, stub, check, solution = exercise(path)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(f"{first}\n{solution if filled else stub}\n{check}", {"__name__": "notebook"})
+    said = [line for line in told.getvalue().splitlines() if line.startswith(("right", "not yet"))]
+    assert said and all(line.startswith("right" if filled else "not yet") for line in said), said
