@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import ipywidgets  # type: ignore[import-untyped]
+import ipywidgets
 
 import helpers
 import imagefiles
