@@ -309,7 +309,7 @@ def draw(image: Image, faces: Sequence[Face]) -> Image:
             continue
         probability = face["emotions"][face["label"]]
         text = f"{face['label']}{'?' if probability < LABEL_THRESHOLD else ''} {probability:.0%}"
-        text += f" (face {face['confidence']:.0%})" if (face.get("confidence") or 1) < FACE_THRESHOLD else ""
+        text += f" (face {found:.0%})" if (found := face.get("confidence")) is not None and found < FACE_THRESHOLD else ""
         (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1, 2)
         smallest = min(0.3, (width - 4) / text_width)           # readable, yet never wider than the image
         scale = max(min(w / text_width, min(height, width) / 400), smallest, 0.01)

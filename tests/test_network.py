@@ -312,6 +312,17 @@ def test_an_unsure_label_has_a_question_mark():
     assert sure == just_sure < unsure - 5                # all have as many digits, each as wide as any other
 
 
+def test_a_doubtful_detection_shows_its_confidence():
+    image = np.zeros((200, 400, 3), np.uint8)
+
+    def label_width(confidence):
+        drawn = helpers.draw(image, [{**face_at((10, 50, 100, 100)), "confidence": confidence}])
+        return np.nonzero((drawn[:49] == (0, 200, 255)).all(2).any(0))[0].max()
+
+    assert label_width(None) == label_width(0.9) < label_width(0.89) - 10
+    assert label_width(0.0) > label_width(None) + 10                     # no confidence at all is the most doubtful
+
+
 def test_show_turns_bgr_into_rgb(monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "imshow", shown.append)
