@@ -14,11 +14,14 @@ After an interrupt, run the same line again to resume. The folder or clip itself
 """
 import argparse
 import contextlib
+import io
 import itertools
 import math
 import os
+import re
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,12 +41,14 @@ import helpers
 import imagefiles
 import result_store
 import video
-from labelling import Answer, Task, copy_name, label_image
+from labelling import Answer, Task, copy_name, label_image, remove_copy
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
 CHUNK_FRAMES = 1500         # of a clip are saved together; an interrupt loses at most as many
 CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also affects a clip's table
+for _name in (*CLIP_CODE, "batch.py"):
+    result_store.code_digest(_name)            # remember what was imported
 Row = dict[str, Any]        # of a clip's table
 MAX_WAITING_FRAMES = 8      # labelled but not drawn yet
 MIN_PARALLEL_SECONDS = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
@@ -59,7 +64,8 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     Parameters
     ----------
     folder : str or os.PathLike
-        The folder with the pictures. Hidden files and those inside `out` are passed over.
+        The folder with the pictures, which are recognised by their extensions. Hidden files, those inside `out` and
+        folders with other results of this function are passed over. A link to a folder is not followed; it gets a note.
     out : str or os.PathLike
         Where the results go: the table as ``faces.csv``, the copies in ``pictures``. Made if it does not exist.
     detector, confidence
@@ -88,8 +94,10 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
         `helpers.load_network` and `helpers.detect_faces`.
     OSError
         If `out` can't be written to, or another run is writing to it.
+    RuntimeError
+        If this project's code was edited since it was imported.
     """
-    folder, out = _given_folder(folder), Path(out).expanduser()
+    folder, out = _given_folder(folder), _given_out(out)
     if n_jobs is not None:
         checks.check_whole("n_jobs", n_jobs, "a whole number of processes, or None for one per core", low=1)
     model = _given_model(model)
@@ -105,9 +113,9 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
         tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), model_digest, detector, float(confidence),
                            os.getpid()) for key, path in files.items()}
         for gone in store.prune(tasks):
-            _copy_of(gone, out).unlink(missing_ok=True)
+            remove_copy(_copy_of(gone, out))
         kept = {key: [rows, note] for key, digest, (rows, note, copied) in store.kept(made_with)
-                if digest and (Path(tasks[key].copy).is_file() or not copied)
+                if digest and (not copied or _size(Path(tasks[key].copy)) == copied)
                 and digest == result_store.digest_of_file(files[key])}
         left = [key for key in tasks if key not in kept]
         with tqdm(total=len(tasks), initial=len(kept), unit=" pictures") as bar:
@@ -121,15 +129,29 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
 
 
 def _given_folder(folder: helpers.PathLike) -> Path:
-    path = Path(folder).expanduser()
+    """The folder, absolute: worker processes may have another current folder."""
+    if not str(folder):
+        raise ValueError("this is an empty path: give the path of the folder with your pictures")
+    path = checks.expand_home(folder).absolute()
     if not path.is_dir():
         raise FileNotFoundError(f"no folder at {path.resolve()}: give the path of the folder with your pictures")
     return path
 
 
+def _given_out(out: helpers.PathLike) -> Path:
+    if not str(out):
+        raise ValueError("this is an empty path: give the path of a folder for the results")
+    return checks.expand_home(out).absolute()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 if there is none."""
+    return path.stat().st_size if path.is_file() else -1
+
+
 def _given_model(model: helpers.PathLike | None) -> Path:
     """The network's file, checked: the one given, else the one that is loaded, else the project's own."""
-    path = Path(helpers._network_path if model is None else model).expanduser().absolute()
+    path = checks.expand_home(helpers._network_path if model is None else model).absolute()
     helpers.load_network(path)
     return path
 
@@ -144,20 +166,25 @@ def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, s
 
     inside = out.resolve()
     for parent, names, leaves in os.walk(folder, onerror=no_entry):
-        names[:] = [name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != inside]
+        names[:] = [name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != inside
+                    and not (Path(parent) / name / result_store.STORE).is_file()]
+        for path in [Path(parent) / name for name in names]:
+            if path.is_symlink():
+                notes[result_store.path_to_key(path, folder)] = "a link to a folder is not followed: label that folder"
         for name in leaves:
             path, suffix = Path(parent) / name, Path(name).suffix.lower()
-            if name.startswith("."):
+            if name.startswith(".") or suffix not in (*helpers.IMAGE_SUFFIXES, *imagefiles.UNREADABLE_SUFFIXES):
                 continue
-            if suffix in helpers.IMAGE_SUFFIXES:
+            if path.exists() and not path.is_file():
+                notes[result_store.path_to_key(path, folder)] = "this is not a file but a pipe, a socket or a device"
+            else:
                 files[result_store.path_to_key(path, folder)] = path
-            elif suffix in imagefiles.UNREADABLE_SUFFIXES:
-                notes[result_store.path_to_key(path, folder)] = imagefiles.UNREADABLE_SUFFIXES[suffix]
     return dict(sorted(files.items())), notes
 
 
 def _copy_of(key: bytes, out: Path) -> Path:
     *parents, name = os.fsdecode(key).split("/")
+    parents = [f"{parent}~" if re.search(r"\.jpg~*$", parent) else parent for parent in parents]    # never the name of a copy
     return out.joinpath("pictures", *parents, copy_name(name))
 
 
@@ -256,10 +283,10 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     ------
     ValueError
         For a camera, and if `out` holds something else or a table that was edited.
-    TypeError, FileNotFoundError, OSError
-        As `label_folder`, `video.Reader` and `video.Writer`.
+    TypeError, FileNotFoundError, OSError, RuntimeError
+        As `label_folder`, `video.Reader` and `video.Writer`; also if the clip changes while it is labelled.
     """
-    out = Path(out).expanduser()
+    out = _given_out(out)
     with video.Reader(source) as clip:
         if clip.is_camera:
             raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")
@@ -269,17 +296,24 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     with result_store.ResultStore(out, f"clip {result_store.key_to_text(os.fsencode(path))}") as store:
         result_store.check_table_untouched(store, "timeline.csv")
         settings = result_store.settings_digest(model, *CLIP_CODE, detector=detector, confidence=float(confidence))
+        stamp = _stamp(path)
         content = result_store.digest_of_file(path)
-        drawn_by = result_store.digest_of_file(helpers.ROOT / "batch.py")
-        copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, drawn_by)
-        drawn = not annotated or (copy.is_file() and store.get_fact(copy.name) == made_from)
+        copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, result_store.code_digest("batch.py"))
+        up_to_date = store.get_fact(copy.name) == f"{made_from} {_size(copy)}"
+        if not annotated and not up_to_date and store.get_fact(copy.name):
+            remove_copy(copy)                              # drawn for other labels than those of the new table
+        drawn = not annotated or up_to_date
         parts = _kept_parts(content, settings, store)
 
         def keep(number: int, part: dict[str, Any]) -> None:
+            if _stamp(path) != stamp:
+                raise OSError(f"{path} was changed while it was being labelled: run the same line again")
             store.keep(_part_key(number), content, settings, part)
 
         if drawn and parts and parts[-1]["ended"]:
             _save_timeline(store, [row for part in parts for row in part["rows"]])
+            for note in parts[-1]["notes"]:
+                warnings.warn(note, video.ClipWarning, stacklevel=2)
         else:
             tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
             with _Copy(copy, fps, path) if not drawn else contextlib.nullcontext() as drawing:
@@ -291,8 +325,14 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
                 _save_timeline(store, rows)
                 if drawing:
                     drawing.finish()
-                    store.set_fact(copy.name, made_from)
+                    store.set_fact(copy.name, f"{made_from} {_size(copy)}")
     return read_table(out / "timeline.csv")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What differs when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _save_timeline(store: result_store.ResultStore, rows: list[Row]) -> None:
@@ -329,14 +369,14 @@ def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.Exp
                 found = list(next(known)[1])              # every frame has a row, in order
             else:
                 if rows and number % CHUNK_FRAMES == 0:
-                    keep(number // CHUNK_FRAMES - 1, {"rows": rows, "ended": False, "tracker": tracker.state()})
+                    keep(number // CHUNK_FRAMES - 1, {"rows": rows, "ended": False, "tracker": tracker.state(), "notes": []})
                     rows = []
                 found = video.timeline_rows(number, seconds, tracker.update(frame, seconds))
                 rows += found
             yield seconds, frame, found
             bar.update()
     if first < math.inf:
-        keep(max(number, 0) // CHUNK_FRAMES, {"rows": rows, "ended": True, "tracker": tracker.state()})
+        keep(max(number, 0) // CHUNK_FRAMES, {"rows": rows, "ended": True, "tracker": tracker.state(), "notes": clip.notes})
 
 
 class _Copy:
@@ -417,6 +457,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--model", metavar="ONNX", help="another network with the same interface")
     pictures.add_argument("--jobs", type=int, help="number of processes, default: one per core")
     given = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")       # a name that the terminal can't show is no reason to fail
     options = {"detector": given.detector, "confidence": given.confidence, "model": given.model}
     try:
         if given.command == "clip":
@@ -438,4 +481,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    warnings.showwarning = lambda message, *_, **__: print(f"python -m batch: {message}", file=sys.stderr)
     sys.exit(main())

@@ -312,6 +312,14 @@ def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
 
 # ---------------------------------------------------------------- files
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with a leading ``~`` replaced by the home folder; in ``./~notes`` it is part of the name."""
+    typed = os.fspath(path)
+    if typed.startswith("~"):
+        return Path(typed).expanduser()
+    return Path(typed).absolute() if Path(typed).parts[:1] and Path(typed).parts[0].startswith("~") else Path(typed)
+
+
 def check_file(path: Any, what: str) -> Path:
     """Check that a path leads to a file with something in it.
 
@@ -340,10 +348,10 @@ def check_file(path: Any, what: str) -> Path:
         raise TypeError(f"this wants the path of one {what}, not {type_name(path)}")
     if not str(path):
         raise ValueError(f"this is an empty path: give the path of a {what}")
-    if str(path).lower().startswith(("http:", "https:")):
+    if str(path).lower().startswith(("http:/", "https:/")) and not os.path.exists(path):
         raise ValueError(f"{path} is an address on the web: download the {what} first, then give its path")
     try:
-        file = Path(path).expanduser()
+        file = expand_home(path)
         file.stat()
     except FileNotFoundError:
         pass

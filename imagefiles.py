@@ -299,6 +299,10 @@ def _orientation(picture: Image.Image, data: bytes) -> int:
     with contextlib.suppress(Exception):                   # whatever is wrong with the metadata, there are pixels
         if picture.format in ("AVIF", "HEIF") and not re.search(rb"\0\0\0\x09(irot|imir)", data):
             exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])      # Pillow passes over it
+        elif picture.format == "PNG" and "exif" not in picture.info and b"eXIf" in data:     # it stands after the pixels,
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as whole:                     # so they have to be read first
+                whole.load()
+                exif.load(whole.info.get("exif", b""))
         else:
             exif.load(picture.info.get("exif", b""))       # getexif() would look into XMP, too, as viewers don't
         return int(exif.get(274, 1))

@@ -13,7 +13,7 @@ import cv2
 import checks
 import helpers
 import imagefiles
-from result_store import digest_of_file
+from result_store import cure, digest_of_file, key_to_text
 
 
 class Task(NamedTuple):
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     content_digest: str            # digest of the file's content; "" if the picture has to be tried again next time
     rows: list[list[Any]]  # per face: x, y, w, h, label, probability, confidence, and the eight probabilities
     note: str              # a sentence when there is something to say
-    copied: bool = False   # whether there is an annotated copy
+    copied: int = 0        # bytes of the annotated copy, 0 if there is none
 
 
 @functools.lru_cache(maxsize=2)
@@ -104,26 +104,43 @@ def label_image(task: Task) -> Answer:
         faces = helpers.classify_expressions(image, found, net=net)
         drawn = helpers.draw(image, faces)
     except (OSError, ValueError, MemoryError, cv2.error) as problem:
-        Path(task.copy).unlink(missing_ok=True)        # the copy of what the file held before is out of date
+        remove_copy(Path(task.copy))                   # the copy of what the file held before is out of date
         again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
-        return Answer("" if again else content_digest, [], " ".join(str(problem).split()) or type(problem).__name__)
-    copied = True
+        return Answer("" if again else content_digest, [], _printable(str(problem)) or type(problem).__name__)
+    copied = 0
     try:
         save_image(Path(task.copy), drawn)
+        copied = Path(task.copy).stat().st_size
     except OSError as problem:
         if problem.errno != errno.ENAMETOOLONG:        # no fault of this picture, and the next one would fail as well
-            raise OSError(f"the annotated copy {task.copy} can't be written ({problem.strerror or problem}): make room on the "
-                          "disk, or give a folder that you may write to, and run the same line again to resume") from None
-        copied = False
+            raise OSError(f"the annotated copy {task.copy} can't be written ({problem.strerror or problem}): {cure(problem)}, "
+                          "and run the same line again to resume") from None
         notes.append("no annotated copy: its path would be too long for this file system")
-    if digest_of_file(path) != content_digest:                 # replaced while we looked at it
+    try:
+        if digest_of_file(path) != content_digest:     # replaced while we looked at it
+            content_digest = ""
+    except OSError:                                    # or deleted
         content_digest = ""
     if not faces:
         notes.insert(0, "no face found")
     rows = [[*face["box"], face["label"], round(face["probability"], 5),
              None if face["confidence"] is None else round(face["confidence"], 4),
              *(round(value, 5) for value in face["emotions"].values())] for face in faces]
-    return Answer(content_digest, rows, "; ".join(notes), copied)
+    return Answer(content_digest, rows, _printable("; ".join(notes)), copied)
+
+
+def _printable(note: str) -> str:
+    """A note on one line, with bytes of a path that are not UTF-8 as in `result_store.key_to_text`."""
+    return key_to_text(" ".join(note.split()).encode("utf-8", "surrogateescape"))
+
+
+def remove_copy(path: Path) -> None:
+    """Remove an annotated copy if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        if problem.errno not in (errno.ENAMETOOLONG, errno.ENOTDIR):      # then it can't be there
+            raise
 
 
 def save_image(path: Path, image: helpers.Image) -> None:

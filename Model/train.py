@@ -208,8 +208,9 @@ def augment(faces: torch.Tensor, rng: torch.Generator, *, magnitude: float = 1.0
     return x
 
 
-def damage_batch(faces: torch.Tensor, seed: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Damage the fraction DAMAGE_FRACTION of a batch.
+def damage_batch(faces: torch.Tensor, seed: Sequence[int], *,
+                 fraction: float = DAMAGE_FRACTION) -> tuple[torch.Tensor, torch.Tensor]:
+    """Damage a fraction of a batch.
 
     Parameters
     ----------
@@ -217,6 +218,8 @@ def damage_batch(faces: torch.Tensor, seed: Sequence[int]) -> tuple[torch.Tensor
         uint8 (N, 48, 48).
     seed : sequence of int
         Seed of the random numbers.
+    fraction : float
+        The expected fraction of damaged faces, 0..1.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def damage_batch(faces: torch.Tensor, seed: Sequence[int]) -> tuple[torch.Tensor
         bool (N,).
     """
     rng = np.random.default_rng(seed)
-    damaged = rng.random(len(faces)) < DAMAGE_FRACTION
+    damaged = rng.random(len(faces)) < fraction
     images = faces.numpy().copy()
     for i in damaged.nonzero()[0]:
         images[i] = damage(images[i], rng)
@@ -269,7 +272,8 @@ def data_digest(*arrays: npt.NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike]) -> Targets:
+def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike], *,
+                   weight: float = TEACHER_WEIGHT) -> Targets:
     """Mix the targets with the mean probabilities of teachers, on the faces and on their mirror images.
 
     That mean is less noisy than ten votes (Hinton et al. 2015, arXiv 1503.02531).
@@ -282,6 +286,8 @@ def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike
         uint8 (N, 48, 48).
     teachers : sequence of str or os.PathLike
         ONNX files with the interface of emotion-ferplus-8.onnx; OpenCV runs them.
+    weight : float
+        Of the teachers' answers, 0..1; the rest is the given targets.
 
     Returns
     -------
@@ -296,7 +302,7 @@ def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike
             for view in (faces, np.ascontiguousarray(faces[..., ::-1])):
                 taught[start:start + BATCH_SIZE] += softmax(forward(network, view))
     taught /= 2 * len(teachers)
-    return (1 - TEACHER_WEIGHT) * targets + TEACHER_WEIGHT * taught
+    return ((1 - weight) * targets + weight * taught).astype(np.float32, copy=False)
 
 
 # ---------------------------------------------------------------- training
@@ -523,14 +529,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=HERE / "runs" / "small", help="folder for checkpoint and log")
     parser.add_argument("--start", type=Path, metavar="FILE", help="start from a network that this script wrote: the "
                         "averaged weights of a checkpoint.pt, or an .onnx file")
-    parser.add_argument("--damage", action="store_true", help="damage half of the faces, as bad cameras do")
+    parser.add_argument("--damage", type=float, nargs="?", const=DAMAGE_FRACTION, default=0.0, metavar="FRACTION",
+                        help="damage this fraction of the faces, as bad cameras do; %(const)s if it is left out")
     parser.add_argument("--teachers", type=Path, nargs="+", metavar="ONNX", help="networks whose answers are learnt, too")
+    parser.add_argument("--teacher-weight", type=float, default=TEACHER_WEIGHT, metavar="WEIGHT",
+                        help="weight of the teachers' answers in the targets, from 0 to 1; default: %(default)s")
     parser.add_argument("--epochs", type=int, help="number of epochs, for experiments; the default depends on the options")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     parser.add_argument("--threads", type=int, default=0, help="number of threads; 0: as many as there are cores")
     args = parser.parse_args()
     if args.epochs is not None and args.epochs < 1:
         parser.error("--epochs must be 1 or more")
+    for option, value in (("--damage", args.damage), ("--teacher-weight", args.teacher_weight)):
+        if not 0 <= value <= 1:
+            parser.error(f"{option} must be a fraction from 0 to 1, not {value}")
     (epochs, peak, magnitude), sizes = (TEACHER_SCHEDULE, TEACHER_SIZES) if args.teachers else (SCHEDULE, SIZES)
     if args.damage:
         (epochs, peak, magnitude), sizes = DAMAGE_SCHEDULE, DAMAGE_SIZES
@@ -558,7 +570,7 @@ def main() -> None:
                      "yours to the FER+ faces with prepare.py --arrays. With a few dozen faces, adapt.py works better")
     data = data_digest(images, targets, valid_images, valid_labels)
     if args.teachers:
-        targets = distil_targets(targets, images, args.teachers)
+        targets = distil_targets(targets, images, args.teachers, weight=args.teacher_weight)
     faces, targets = torch.from_numpy(images), torch.from_numpy(targets)
     valid_faces = torch.from_numpy(preprocess_all(valid_images))
     valid_labels = torch.from_numpy(valid_labels)
@@ -588,7 +600,7 @@ def main() -> None:
     checkpoint = args.run / "checkpoint.pt"
     settings = {"cycle": [epochs, peak, magnitude], "sides": [list(pair) for pair in sizes], "seed": args.seed,
                 "start": str(args.start), "teachers": [str(path) for path in args.teachers or []],
-                "damage": args.damage, "data": data}
+                "damage": args.damage, "teacher_weight": args.teacher_weight, "data": data}
     start = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -619,7 +631,7 @@ def main() -> None:
             chosen = order[step * BATCH_SIZE:(step + 1) * BATCH_SIZE]
             batch, damaged = faces[chosen], None
             if args.damage:
-                batch, damaged = damage_batch(batch, [args.seed, epoch, step])
+                batch, damaged = damage_batch(batch, [args.seed, epoch, step], fraction=args.damage)
             x = augment(batch, rng, magnitude=magnitude, size=size, damaged=damaged)
             loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), targets[chosen])
             for group in optimiser.param_groups:

@@ -174,6 +174,7 @@ def test_another_version_does_everything_again(part, holiday, tmp_path, asked, m
     if part == "code":
         true = result_store.digest_of_file
         monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path.name == "detectors.py" else true(path))
+        monkeypatch.setattr(result_store, "LOADED_CODE", {})          # as in a new Python
     else:
         version = result_store.metadata.version
         monkeypatch.setattr(result_store.metadata, "version", lambda name: "9.9" if name == "pillow" else version(name))
@@ -181,12 +182,38 @@ def test_another_version_does_everything_again(part, holiday, tmp_path, asked, m
     assert len(asked) == 5
 
 
-def test_a_lost_copy_is_drawn_again(holiday, tmp_path, asked):
+@pytest.mark.parametrize("lose", [lambda copy: copy.unlink(), lambda copy: copy.write_bytes(b""),
+                                  lambda copy: copy.write_bytes(copy.read_bytes()[:3000])], ids=["deleted", "emptied", "cut"])
+def test_a_lost_copy_is_drawn_again(lose, holiday, tmp_path, asked):
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
-    (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").unlink()
+    lose(tmp_path / "out" / "pictures" / "a,b.jpg.jpg")
     asked.clear()
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
-    assert asked == ["a,b.jpg"] and (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").is_file()
+    assert asked == ["a,b.jpg"] and cv2.imread(str(tmp_path / "out" / "pictures" / "a,b.jpg.jpg")) is not None
+
+
+EDIT = """
+import sys; sys.path.insert(0, {code!r})
+import batch, pathlib, shutil
+batch.label_folder({folder!r}, "out", n_jobs=1)
+shutil.copy({folder!r} + "/a,b.jpg", {folder!r} + "/new.jpg")
+path = pathlib.Path({code!r}, {name!r}); path.write_text(path.read_text() + "\\n# edited\\n")
+try: batch.label_folder({folder!r}, "out", n_jobs=1)
+except RuntimeError as problem: print(problem)
+"""
+
+
+@pytest.mark.parametrize("name", ["helpers.py", "labelling.py"])
+@pytest.mark.slow
+def test_code_that_was_edited_under_a_running_python_is_refused(name, holiday, tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, code)
+    for folder in ("video", "Model", "Media"):
+        (code / folder).symlink_to(ROOT / folder)
+    done = in_python(EDIT.format(code=str(code), folder=str(holiday), name=name), tmp_path, env={**os.environ, "PYTHONPATH": str(code)})
+    assert f"{name} was edited after it was imported: restart" in done.stdout, done.stderr
 
 
 def test_what_could_not_be_opened_is_tried_again(holiday, tmp_path, monkeypatch):
@@ -228,10 +255,12 @@ def test_whatever_a_label_depends_on_is_part_of_its_settings(monkeypatch, tmp_pa
     read = []
     true = result_store.digest_of_file
     monkeypatch.setattr(result_store, "digest_of_file", lambda path: read.append(path) or true(path))
+    assert set(result_store.LOADED_CODE) == names | clip_names | {"batch.py"}
     before = result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd")
     assert {path.relative_to(ROOT).as_posix() for path in read} - {helpers.MODEL_PATH.relative_to(ROOT).as_posix()} == names | clip_names
     for changed in sorted(names | clip_names):
         monkeypatch.setattr(result_store, "digest_of_file", lambda path, changed=changed: "0" if path == ROOT / changed else true(path))
+        monkeypatch.setattr(result_store, "LOADED_CODE", {})
         assert result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd") != before
 
 
@@ -291,14 +320,14 @@ def test_results_that_were_altered_are_done_again(statement, holiday, tmp_path):
     pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
 
 
-@pytest.mark.parametrize("damage", [lambda data: b"not a store", lambda data: data[:len(data) // 2],
+@pytest.mark.parametrize("damage", [lambda data: b"not a store", lambda data: b"", lambda data: data[:len(data) // 2],
                                     lambda data: data[:4096] + bytes(4096) + data[8192:], lambda data: data[:100] + b"\xff" * 500 + data[600:]])
 def test_a_damaged_store_is_named(damage, holiday, tmp_path):
     out = tmp_path / "out"
     batch.label_folder(holiday, out, n_jobs=1)
     store, table = out / "results.sqlite", (out / "faces.csv").read_bytes()
     store.write_bytes(damage(store.read_bytes()))
-    with pytest.raises(ValueError, match="results.sqlite is damaged .*delete it"):
+    with pytest.raises(ValueError, match="results.sqlite is damaged .*delete the whole folder"):
         batch.label_folder(holiday, out, n_jobs=1)
     assert (out / "faces.csv").read_bytes() == table
 
@@ -315,6 +344,59 @@ def test_an_edited_table_is_never_overwritten(holiday, tmp_path, asked):
     assert asked == [] and (out / "faces.csv").read_bytes() == edited
     (out / "faces.csv").rename(out / "mine.csv")
     assert "astronaut.jpg" in batch.label_folder(holiday, out, n_jobs=1)["file"].tolist() and asked == ["astronaut.jpg"]
+
+
+def test_a_table_edited_during_a_run_is_not_overwritten(holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    batch.label_folder(holiday, out, n_jobs=1)
+    label = labelling.label_image
+
+    def remark(task):
+        with open(out / "faces.csv", "a", encoding="utf-8") as file:
+            file.write("my remark\n")
+        return label(task)
+
+    monkeypatch.setattr(batch, "label_image", remark)
+    with pytest.raises(ValueError, match="faces.csv was changed since it was written"):
+        batch.label_folder(holiday, out, confidence=0.4, n_jobs=1)
+    assert "my remark" in (out / "faces.csv").read_text(encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize("when", ["before the table is in place", "after"])
+def test_an_interrupt_around_the_table_does_not_accuse_the_user(when, holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    with monkeypatch.context() as patch:
+        replace, fact = os.replace, result_store.ResultStore.set_fact
+
+        def interrupted(source, target):
+            if str(target).endswith("faces.csv"):
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        def stopped(self, name, value):
+            if name == "faces.csv":
+                raise KeyboardInterrupt
+            fact(self, name, value)
+
+        if when == "after":
+            patch.setattr(result_store.ResultStore, "set_fact", stopped)
+        else:
+            patch.setattr(checks.os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_folder(holiday, out, detector="haar", n_jobs=1)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
+
+
+def test_a_store_of_another_program_is_left_alone(holiday, tmp_path):
+    (tmp_path / "out").mkdir()
+    with sqlite3.connect(tmp_path / "out" / "results.sqlite") as other:
+        other.execute("create table goals (club text)")
+    other.close()
+    before = (tmp_path / "out" / "results.sqlite").read_bytes()
+    with pytest.raises(ValueError, match="belongs to another program: give a new folder"):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert (tmp_path / "out" / "results.sqlite").read_bytes() == before
 
 
 def test_results_of_another_folder_are_kept(holiday, tmp_path):
@@ -404,7 +486,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(limit, holiday, tmp_path):
 
 # ------------------------------------------------------------------ any name, any file
 
-NAMES = ["NA", "null", "a\nb", 'say "cheese"', "-rf", " lead", "trail ", "é", "e\u0301", "猫🐱", "x" * 251, "ß" * 125, "a;b", "#1", "=1+1"]
+NAMES = ["NA", "null", "a\nb", 'say "cheese"', "-rf", " lead", "trail ", "é", "e\u0301", "猫🐱", "x" * 251, "ß" * 125, "a;b", "#1", "=1+1",
+         "a\rb", "\r", "~", "~nobody", "https:a"]
 
 
 def test_any_file_name(tmp_path):
@@ -420,11 +503,98 @@ def test_any_file_name(tmp_path):
     pd.testing.assert_frame_equal(batch.label_folder(folder, tmp_path / "out", n_jobs=1), table)
 
 
+@pytest.mark.parametrize("folder", [".", "~", "./~", "https:"])
+def test_names_that_mean_something_elsewhere(folder, tmp_path, monkeypatch):
+    """A file or folder called ~ is not the home folder, and https: is not the web."""
+    home, inside = tmp_path / "home", tmp_path / "work"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    (inside / "~").mkdir(parents=True)
+    (inside / "https:").mkdir()
+    home.mkdir()
+    for name in ("~/zz.jpg", "~x.jpg", "https:a.jpg", "https:/b.jpg"):
+        shutil.copy(MEDIA / "clip_sad.jpg", inside / name)
+    shutil.copy(MEDIA / "clip_happy.jpg", home / "zz.jpg")
+    monkeypatch.chdir(inside)
+    table = batch.label_folder(folder, tmp_path / "out", n_jobs=1)
+    assert table["note"].isna().all() and set(table["label"]) == ({"Happy"} if folder == "~" else {"Sad"})
+    assert len(table) == (4 if folder == "." else 1)
+    helpers.init_emotion()
+    assert helpers.top_emotion(helpers.read_image("./~x.jpg"))[0] == "Sad"
+    assert helpers.top_emotion(helpers.read_image("https:a.jpg"))[0] == "Sad"
+
+
+@pytest.mark.slow
+def test_the_current_folder_may_change_between_runs(tmp_path, monkeypatch):
+    """Worker processes stay alive, and stay where they were."""
+    monkeypatch.setattr(batch, "MIN_PARALLEL_SECONDS", 0)
+    for day, name in (("one", "clip_sad.jpg"), ("two", "clip_happy.jpg")):
+        (tmp_path / day / "pics").mkdir(parents=True)
+        for number in range(8):
+            shutil.copy(MEDIA / name, tmp_path / day / "pics" / f"{number}.jpg")
+    for day, label in (("one", "Sad"), ("two", "Happy")):
+        monkeypatch.chdir(tmp_path / day)
+        assert batch.label_folder("pics", "out", n_jobs=2)["label"].tolist() == [label] * 8
+        assert len(list((tmp_path / day / "out" / "pictures").iterdir())) == 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_a_note_about_any_file_name(tmp_path):
+    folder = tmp_path / os.fsdecode(b"n\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"bad\xe9.jpg")).write_bytes((MEDIA / "obama.jpg").read_bytes()[:5000])
+    (row,) = batch.label_folder(folder, tmp_path / "out", n_jobs=1).itertuples()
+    assert row.file == "bad\\xe9.jpg" and "bad\\xe9.jpg" in row.note
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such files")
+def test_what_is_not_a_picture_file_gets_a_note(holiday, tmp_path):
+    os.mkfifo(holiday / "pipe.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(MEDIA / "obama.jpg", tmp_path / "elsewhere")
+    (holiday / "link").symlink_to(tmp_path / "elsewhere")
+    (holiday / "loop").symlink_to(holiday)
+    (holiday / "broken link.jpg").symlink_to(tmp_path / "gone.jpg")
+    (holiday / "good link.jpg").symlink_to(tmp_path / "elsewhere" / "obama.jpg")
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")
+    assert "a pipe" in table["note"]["pipe.jpg"] and "No such file" in table["note"]["broken link.jpg"]
+    assert "a link to a folder" in table["note"]["link"] and "a link to a folder" in table["note"]["loop"]
+    assert table["label"]["good link.jpg"] == "Happy"
+
+
+def test_a_folder_named_like_a_copy_is_in_nobodys_way(tmp_path):
+    folder, out = tmp_path / "c", tmp_path / "out"
+    (folder / "a.jpg.jpg").mkdir(parents=True)
+    (folder / "a.jpg.jpg~").mkdir()
+    for name in ("a.jpg", "a.jpg.jpg/b.jpg", "a.jpg.jpg~/b.jpg"):
+        shutil.copy(MEDIA / "clip_sad.jpg", folder / name)
+    table = batch.label_folder(folder, out, n_jobs=1)
+    assert table["label"].tolist() == ["Sad"] * 3 and table["note"].isna().all()
+    assert sum(path.is_file() for path in (out / "pictures").rglob("*")) == 3
+
+
+def test_a_file_that_vanishes_while_it_is_labelled_costs_only_itself(holiday, tmp_path, monkeypatch):
+    draw = helpers.draw
+    monkeypatch.setattr(helpers, "draw", lambda image, faces: (
+        (holiday / "a,b.jpg").unlink() if len(faces) == 4 else None, draw(image, faces))[1])
+    first = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert first["file"].nunique() == 5
+    assert batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"].nunique() == 4
+
+
+def test_results_of_other_runs_in_the_folder_are_not_pictures(holiday):
+    batch.label_folder(holiday, holiday / "results" / "a", n_jobs=1)
+    second = batch.label_folder(holiday, holiday / "results" / "b", confidence=0.6, n_jobs=1)
+    assert second["file"].nunique() == 5
+
+
 def test_what_cannot_be_read_is_named_with_the_cure(holiday, tmp_path):
+    shutil.copy(MEDIA / "obama.jpg", holiday / "really a jpeg.psd")
     (holiday / "IMG_1.CR2").write_bytes(b"II*\0raw")
     (holiday / "sea" / "text.png").write_text("hello")
     table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     notes = table.set_index("file")["note"]
+    assert table.set_index("file")["label"]["really a jpeg.psd"] == "Happy"
     assert "JPEG" in notes["IMG_1.CR2"] and "not a picture" in notes["sea/text.png"]
     assert table.set_index("file")["face"][["IMG_1.CR2", "sea/text.png"]].isna().all()
 
@@ -441,6 +611,7 @@ def test_results_inside_the_folder_and_hidden_files_are_not_labelled(holiday):
 @pytest.mark.parametrize("give, kind, words", [
     (lambda folder: dict(folder=folder / "gone"), FileNotFoundError, "no folder at"),
     (lambda folder: dict(folder=folder / "empty"), ValueError, "no picture in"),
+    (lambda folder: dict(folder=""), ValueError, "empty path"), (lambda folder: dict(out=""), ValueError, "empty path"),
     (lambda folder: dict(n_jobs=0), ValueError, "n_jobs is 0"),
     (lambda folder: dict(detector="yolo"), ValueError, "detector is 'yolo'"),
     (lambda folder: dict(confidence=50), ValueError, "confidence is 50"),
@@ -694,13 +865,14 @@ def test_an_interrupt_while_labelling_leaves_no_copy(tmp_path, monkeypatch):
 def test_another_way_of_drawing_draws_the_copy_again_and_labels_nothing(tmp_path, monkeypatch):
     clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
     table = batch.label_clip(clip, out)
-    (out / "annotated.webm").write_bytes(b"kept as long as nothing has changed")
+    drawn = (out / "annotated.webm").stat().st_mtime_ns
     calls = []
     interrupt_after(0, monkeypatch, calls)
     batch.label_clip(clip, out)
-    assert (out / "annotated.webm").read_bytes().startswith(b"kept")
+    assert (out / "annotated.webm").stat().st_mtime_ns == drawn
     true = result_store.digest_of_file
     monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path == ROOT / "batch.py" else true(path))
+    monkeypatch.setattr(result_store, "LOADED_CODE", {})
     pd.testing.assert_frame_equal(batch.label_clip(clip, out), table)
     with video.Reader(out / "annotated.webm") as copy:
         assert sum(1 for _ in copy) == 8 and calls == []
@@ -726,6 +898,41 @@ def test_a_changed_clip_or_option_does_everything_again(change, tmp_path, monkey
     pd.testing.assert_frame_equal(table, batch.label_clip(clip, tmp_path / "fresh", **options))
     with video.Reader(out / "annotated.webm") as copy:
         assert sum(1 for _ in copy) == (16 if change == "clip" else 20)
+
+
+def test_a_copy_of_other_labels_does_not_stay_beside_a_new_table(tmp_path):
+    clip, out = short_clip(tmp_path / "short.webm", 6), tmp_path / "out"
+    batch.label_clip(clip, out)
+    batch.label_clip(clip, out, annotated=False)
+    assert (out / "annotated.webm").is_file()                    # still right
+    batch.label_clip(clip, out, annotated=False, confidence=0.6)
+    assert not (out / "annotated.webm").exists()
+
+
+def test_a_clip_replaced_while_it_is_labelled_is_refused(tmp_path, monkeypatch):
+    clip, other, out = short_clip(tmp_path / "short.webm", 6), short_clip(tmp_path / "other.webm", 8), tmp_path / "out"
+    data, digest = clip.read_bytes(), result_store.digest_of_file
+
+    def swap(path):
+        found = digest(path)
+        if path == clip:
+            shutil.copy(other, clip)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_store, "digest_of_file", swap)
+        with pytest.raises(OSError, match="short.webm was changed while it was being labelled: run the same line again"):
+            batch.label_clip(clip, out)
+    clip.write_bytes(data)
+    assert batch.label_clip(clip, out)["frame"].nunique() == 6
+
+
+def test_a_clip_cut_short_is_said_each_time(tmp_path):
+    clip = short_clip(tmp_path / "short.webm", 40)
+    clip.write_bytes(clip.read_bytes()[:clip.stat().st_size // 2])
+    for _ in range(2):
+        with pytest.warns(video.ClipWarning, match="short.webm (ends after|is damaged)"):
+            batch.label_clip(clip, tmp_path / "out", annotated=False)
 
 
 def test_frames_far_apart_all_get_a_label(tmp_path):

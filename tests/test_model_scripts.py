@@ -372,6 +372,27 @@ def test_training_with_teachers_starts_from_another_run(tmp_path):
     images = np.load(tmp_path / "ferplus_train.npz")["images"][:2]
     targets = train.distil_targets(np.eye(8, dtype=np.float32)[[0, 1]], images, [helpers.MODEL_PATH])
     assert np.allclose(targets.sum(1), 1) and (targets[[0, 1], [0, 1]] >= 0.5).all() and targets.dtype == np.float32
+    votes = np.eye(8, dtype=np.float32)[[0, 1]]
+    taught = train.distil_targets(votes, images, [helpers.MODEL_PATH], weight=0.9)
+    assert np.allclose(taught, 0.9 / 0.5 * (targets - votes / 2) + 0.1 * votes, atol=1e-5)
+
+
+@pytest.mark.parametrize("option, value", [("--damage", "1.5"), ("--damage", "nan"), ("--teacher-weight", "-0.1")])
+def test_fractions_outside_0_to_1_are_refused(tmp_path, option, value):
+    pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    code, said = start_training("--data", tmp_path, option, value)
+    assert code == 2 and f"{option} must be a fraction from 0 to 1, not" in said
+
+
+def test_the_fraction_that_is_damaged_can_be_chosen():
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    from Model import train
+    faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (400, 48, 48)).astype(np.uint8))
+    for fraction in (0, 0.3, 1):
+        changed, damaged = train.damage_batch(faces, [0], fraction=fraction)
+        assert abs(damaged.float().mean() - fraction) < 0.06
+        assert (changed != faces).flatten(1).any(1)[damaged].float().mean() > 0.95 or not fraction
+        assert (changed == faces)[~damaged].all()
 
 
 def start_training(*options):

@@ -31,6 +31,21 @@ def test_colours_are_bgr(tmp_path):
     assert helpers.read_image(tmp_path / "red.png")[0, 0].tolist() == [10, 0, 255]
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "after them"])
+def test_a_png_is_turned_wherever_its_exif_chunk_stands(behind, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 32)).save(buffer, "PNG", exif=exif)
+    data = buffer.getvalue()
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start:start + 4], "big")
+    chunk, rest = data[start:end], data[:start] + data[end:]
+    tail = rest.index(b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(rest[:tail] + chunk + rest[tail:] if behind else data)
+    assert helpers.read_image(tmp_path / "a.png").shape == (64, 32, 3)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_phone_pictures_are_turned_upright(orientation, tmp_path, pictures):
     """Pixels stored as the tag says, then read back: the same box (within 2 pixels) and the same label."""

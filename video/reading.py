@@ -55,6 +55,8 @@ class Reader:
     frame_count : int
         Number of frames according to the file, 0 if unknown. A damaged file may hold fewer. Some formats, among them
         WebM and MKV, store no count; then it is the duration times `fps`, too high for a clip with uneven frame times.
+    notes : list of str
+        What a `ClipWarning` has said about the clip so far.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Reader:
             check_whole("source", source, "a camera's number from 0 to 99, where 0 is the first", low=0, high=99)
             if self.is_camera else _check_clip(source))
         self.realtime = realtime
+        self.notes: list[str] = []
         self._thread: threading.Thread | None = None
         self._first_read, self._last = math.nan, -1.0    # when a camera's first frame came; time of the last frame
         self._zero, self._stamps = 0.0, (0.0, 0.0)       # the file's timestamps of the first frame, and of the newest
@@ -175,7 +178,8 @@ class Reader:
             reason = "is another program using the camera?" if self.is_camera else "the clip is empty or damaged"
             raise ValueError(f"{self.source} returned no frame at all: {reason}")
         if isinstance(self.source, Path) and (problem := find_damage(self.source, self._reads, self._failed, self._last)):
-            warnings.warn(f"{self.source} {problem}", ClipWarning, stacklevel=2)
+            self.notes.append(f"{self.source} {problem}")
+            warnings.warn(self.notes[-1], ClipWarning, stacklevel=2)
 
     def _timestamp(self, capture: cv2.VideoCapture, now: float) -> float:
         """Return the seconds from the first frame to this one, increasing even if the file's timestamps don't."""

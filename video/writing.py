@@ -7,7 +7,6 @@ import uuid
 import warnings
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,7 +16,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from checks import PART_PREFIX, check_file, check_number, check_timestamp
+from checks import PART_PREFIX, check_file, check_number, check_timestamp, expand_home
 from helpers import Image, PathLike, to_bgr
 from video.integrity import ClipWarning
 from video.reading import MAX_FPS
@@ -59,7 +58,7 @@ class Writer:
     def __init__(self, path: PathLike, fps: float, *, sound_from: PathLike | None = None) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path is {path!r}: give the path of the clip to write, such as 'results/labelled.webm'")
-        self.path = Path(path).expanduser()
+        self.path = expand_home(path)
         if self.path.is_dir():
             raise ValueError(f"{self.path.resolve()} is a folder: give the path of the clip to write")
         if self.path.suffix.lower() != ".webm":
