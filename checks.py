@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 PART_PREFIX = ".part-"      # of the names of files that are being written
 KNOWN_NETWORKS = {     # SHA-256 of the networks that are called so; one changed byte can turn Happy into Anger
-    "emotion-ferplus-small.onnx": "c3f6902c90561d5a93f5eeee276dbd43c632560c6d4ba8d4b1701b4c935a83e7",
+    "emotion-ferplus-small.onnx": "67f4c7b621d07315105d2b0e4928b6a02fc31bc7e32ec4c1721e7e7783b97d4e",
     "emotion-ferplus-8.onnx": "a2a2ba6a335a3b29c21acb6272f962bd3d47f84952aaffa03b60986e04efa61c",
 }
 

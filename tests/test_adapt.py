@@ -8,6 +8,7 @@ from conftest import ROOT, run_main, write_network
 from sklearn.linear_model import LogisticRegression
 
 import helpers
+from drawn_face import draw_face
 from Model import adapt, evaluate, ferplus
 from Model.vgg13 import build_vgg13
 
@@ -86,7 +87,7 @@ def test_the_probabilities_are_those_of_the_logistic_regression(known, C):
     features = rng.normal(3, 2, (60, 5)) + labels[:, None] * [0.5, 0, -0.5, 0, 0.2]
     scaled = (features - features.mean(0)) / features.std()
     expected = LogisticRegression(C=C, max_iter=1000).fit(scaled, labels).predict_proba(scaled)
-    weights, bias = adapt.fit_last_layer(features, labels, C=C)
+    weights, bias = adapt.fit_last_layer(features, labels, C=C, balanced=False)
     probabilities = helpers.softmax(features @ weights + bias)
     assert np.ptp(expected, axis=0).min() > 0.02 and np.abs(probabilities[:, known] - expected).max() < 1e-3
 
@@ -108,8 +109,104 @@ def test_own_pictures_help_a_bad_camera():
     test = np.setdiff1d(np.arange(len(labels)), learn)
     old = adapt.last_layer(MODEL)[:2]
     both = adapt.interpolate(old, adapt.fit_last_layer(features[learn], labels[learn]))
-    accuracies = [((features[test] @ w + b).argmax(1) == labels[test]).mean() for w, b in (old, both)]
-    assert accuracies[1] > accuracies[0] + 0.01
+    before, after = (adapt.measure(labels[test], helpers.softmax(features[test] @ w + b)) for w, b in (old, both))
+    assert after["mean_recall"] > before["mean_recall"] + 0.02 and after["accuracy"] > before["accuracy"] - 0.005
+
+
+def uneven_faces(rng, count):
+    """Features of three expressions that overlap, and labels of which nine in ten are the first."""
+    labels = rng.choice([0, 1, 3], count, p=[0.9, 0.05, 0.05])
+    return rng.normal(0, 1, (count, 4)) + 2 * np.eye(4)[labels], labels
+
+
+def test_balanced_weights_find_more_of_the_rare_expressions():
+    features, labels = uneven_faces(np.random.default_rng(5), 4000)
+    recalls = []
+    for balanced in (False, True):
+        weights, bias = adapt.fit_last_layer(features[:400], labels[:400], C=1, balanced=balanced)
+        correct = (features[400:] @ weights + bias).argmax(1) == labels[400:]
+        recalls.append([correct[labels[400:] == label].mean() for label in (0, 1, 3)])
+    assert recalls[1][1] > recalls[0][1] + 0.2 and recalls[1][2] > recalls[0][2] + 0.2 and recalls[1][0] < recalls[0][0]
+
+
+def test_balanced_weights_change_nothing_where_all_expressions_are_equally_frequent():
+    features = np.random.default_rng(6).normal(size=(30, 4))
+    labels = np.repeat([1, 2, 5], 10)
+    for plain, balanced in zip(adapt.fit_last_layer(features, labels), adapt.fit_last_layer(features, labels, balanced=True)):
+        assert np.allclose(plain, balanced, atol=1e-5)
+
+
+def test_any_number_of_classes():
+    features, labels = np.random.default_rng(7).normal(size=(30, 4)), np.repeat([0, 1, 9], 10)
+    weights, bias = adapt.fit_last_layer(features, labels, classes=10)
+    assert weights.shape == (4, 10) and bias.shape == (10,) and (bias[2:9] == adapt.ABSENT_CLASS_BIAS).all()
+
+
+# ------------------------------------------------------------------ before and after
+
+def test_a_quarter_of_each_class_is_held_out():
+    labels = np.repeat([0, 3, 6], [200, 40, 3])
+    learn, test = adapt.hold_out(labels)
+    assert sorted([*learn, *test]) == list(range(243))
+    assert np.bincount(labels[test], minlength=7).tolist() == [50, 0, 0, 10, 0, 0, 0]
+    assert np.array_equal(test, adapt.hold_out(labels)[1])                        # the same ones every time
+    assert len(set(np.diff(np.sort(test[test < 200])))) > 1                       # in no fixed order
+    assert np.bincount(labels[adapt.hold_out(labels, fraction=0.5)[1]])[[0, 3, 6]].tolist() == [100, 20, 1]
+
+
+@pytest.mark.parametrize("counts, fraction", [([40, 39], 0.25), ([200, 3], 0.25), ([500, 500], 0.0), ([], 0.25)])
+def test_nothing_is_held_out_of_a_few_pictures(counts, fraction):
+    learn, test = adapt.hold_out(np.repeat(np.arange(len(counts)), counts), fraction=fraction)
+    assert len(test) == 0 and learn.tolist() == list(range(sum(counts)))
+
+
+def test_eighty_pictures_are_enough_to_hold_some_out():
+    assert len(adapt.hold_out(np.repeat([0, 1], 40))[1]) == adapt.MIN_HELD_OUT == 20
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.91, np.nan])
+def test_a_fraction_that_can_not_be_held_out(fraction):
+    with pytest.raises(ValueError, match="fraction"):
+        adapt.hold_out(np.repeat([0, 1], 40), fraction=fraction)
+
+
+def test_four_figures():
+    labels = np.array([0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.0, 1.0]])
+    figures = adapt.measure(labels, probabilities)
+    assert figures["accuracy"] == 0.75 and figures["mean_recall"] == pytest.approx((2 / 3 + 1) / 2)
+    assert figures["doubtful"] == 0.25                                            # 0.6 gets a question mark
+    assert figures["ece"] == pytest.approx(evaluate.calibration(labels, probabilities)["ece"])
+
+
+@pytest.mark.parametrize("only_first, only_second, p", [(0, 0, 1.0), (1, 1, 1.0), (5, 0, 0.0625), (0, 6, 0.03125), (8, 2, 0.109375)])
+def test_the_paired_test_is_the_sign_test(only_first, only_second, p):
+    first = np.array([True] * only_first + [False] * only_second + [True, False] * 10)
+    second = np.array([False] * only_first + [True] * only_second + [True, False] * 10)
+    assert adapt.paired_test(first, second) == (only_first, only_second, pytest.approx(p))
+
+
+@pytest.mark.parametrize("before, after, words", [
+    ([False] * 30, [True] * 30, "better"), ([True] * 30, [False] * 30, "worse"), ([True] * 30, [True] * 30, "no clear difference")])
+def test_what_follows_from_the_comparison_is_said(before, after, words):
+    said = adapt.verdict(np.array(before), np.array(after))
+    assert words in said and sum(word in said for word in ("better", "worse", "no clear difference")) == 1
+
+
+# ------------------------------------------------------------------ merged classes
+
+def test_the_probability_of_a_group_is_the_sum_of_its_members():
+    groups = {"negative": ["Sad", "Anger"], "smile": ["Happy"]}
+    row = np.array([0.1, 0.3, 0.05, 0.2, 0.25, 0.05, 0.03, 0.02])
+    assert np.allclose(adapt.merge_classes(row, groups), [0.45, 0.3])
+    assert np.allclose(adapt.merge_classes([row, row[::-1]], groups), [[0.45, 0.3], [0.45, 0.03]])
+    assert adapt.merge_classes(np.zeros((0, 8)), groups).shape == (0, 2)
+
+
+@pytest.mark.parametrize("groups, words", [({"a": ["Joy"]}, "Joy"), ({"a": ["Happy"], "b": ["Sad", "Happy"]}, "Happy.*twice"), ({}, "one group")])
+def test_groups_that_can_not_be_merged(groups, words):
+    with pytest.raises(ValueError, match=words):
+        adapt.merge_classes(np.full(8, 1 / 8), groups)
 
 
 # ------------------------------------------------------------------ folders
@@ -154,6 +251,77 @@ def test_folders_that_can_not_be_used(tmp_path):
     (tmp_path / "Joy").mkdir()
     with pytest.raises(ValueError, match=r"\['Joy'\].*Neutral, Happy"):
         adapt.load_labelled_faces(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def own_names(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own_names")
+    for label, names in {"smiling": ["clip_happy", "astronaut", "obama"], "Other": ["clip_sad", "grace_hopper"]}.items():
+        (folder / label).mkdir()
+        for name in names:
+            shutil.copy(ROOT / "Media" / f"{name}.jpg", folder / label)
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / "notes.txt").write_text("no class")
+    return folder
+
+
+def test_classes_of_your_own(own_names):
+    classes = adapt.find_classes(own_names)
+    assert classes == ("Other", "smiling")
+    _, labels, paths, _ = adapt.load_labelled_faces(own_names, classes=classes)
+    assert [(classes[label], path.parent.name) for label, path in zip(labels, paths)] == [
+        (name, name) for name in ("Other", "Other", "smiling", "smiling", "smiling")]
+    with pytest.raises(ValueError, match=r"\['Other', 'smiling'\].*--custom-classes"):
+        adapt.load_labelled_faces(own_names)
+
+
+def test_classes_need_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder at"):
+        adapt.find_classes(tmp_path / "nowhere")
+    (tmp_path / "one").mkdir()
+    with pytest.raises(ValueError, match="two subfolders"):
+        adapt.find_classes(tmp_path)
+
+
+# ------------------------------------------------------------------ a network with classes of your own
+
+def test_a_network_with_classes_of_your_own(own_names, tmp_path):
+    classes = adapt.find_classes(own_names)
+    faces, labels, paths, _ = adapt.load_labelled_faces(own_names, classes=classes)
+    layer = adapt.fit_last_layer(adapt.extract_features(MODEL, faces), labels, classes=len(classes))
+    path = adapt.replace_last_layer(MODEL, *layer, tmp_path / "own.onnx", classes=classes)
+    onnx.checker.check_model(str(path))
+    net, names = adapt.load_custom_network(path)
+    assert names == classes
+    for number, picture in enumerate(paths):
+        (face,) = adapt.classify_custom(helpers.read_image(picture), net, names)
+        assert face["label"] == classes[labels[number]] and list(face["emotions"]) == list(classes)
+        assert sum(face["emotions"].values()) == pytest.approx(1) and face["probability"] == max(face["emotions"].values())
+        assert helpers.draw(helpers.read_image(picture), [face]).shape == helpers.read_image(picture).shape
+    assert adapt.classify_custom(np.full((200, 200, 3), 128, np.uint8), net, names) == []
+    with pytest.raises(ValueError, match="returns 2 scores, but there are 8 expressions"):
+        helpers.load_network(path)
+
+
+def test_only_a_file_with_class_names_is_a_custom_network(tmp_path):
+    with pytest.raises(ValueError, match="init_emotion"):
+        adapt.load_custom_network(MODEL)
+    with pytest.raises(FileNotFoundError):
+        adapt.load_custom_network(tmp_path / "nowhere.onnx")
+    (tmp_path / "page.onnx").write_text("<html>")
+    with pytest.raises(ValueError, match="web page"):
+        adapt.load_custom_network(tmp_path / "page.onnx")
+    (tmp_path / "cut.onnx").write_bytes(MODEL.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="not a complete ONNX file"):
+        adapt.load_custom_network(tmp_path / "cut.onnx")
+
+
+def test_class_names_and_columns_must_agree(tmp_path):
+    weights, bias, _, _ = adapt.last_layer(MODEL)
+    for classes in (("a", "b"), ("a",) * 3, ("a", "b", "")):
+        with pytest.raises(ValueError, match="different names|has weights"):
+            adapt.replace_last_layer(MODEL, weights[:, :3], bias[:3], tmp_path / "own.onnx", classes=classes)
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------ writing
@@ -264,6 +432,60 @@ def test_from_the_command_line(pictures, tmp_path):
     assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
     failed = run_main(adapt.main, "--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
     assert failed.returncode == 2 and "no folder at" in failed.stderr and not (tmp_path / "other.onnx").exists()
+
+
+def drawn_pictures(folder, count, smiles="Happy", frowns="Sad"):
+    """Drawn faces of two expressions: some smile more, some less."""
+    rng = np.random.default_rng(8)
+    for name, low in ((smiles, 0.5), (frowns, -1.0)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            image = draw_face(mouth_corners=rng.uniform(low, low + 0.5), brow_height=rng.uniform(-0.5, 0.5))
+            helpers.cv2.imwrite(str(folder / name / f"{number:02}.png"), image)
+    return folder
+
+
+def test_the_command_line_measures_on_pictures_that_it_held_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(adapt, "MIN_HELD_OUT", 4)                                 # so that sixteen drawings are enough
+    folder = drawn_pictures(tmp_path / "drawn", 8)
+    done = run_main(adapt.main, "--pictures", folder, "--out", tmp_path / "my.onnx", "--balance")
+    assert done.returncode == 0 and "fitted to 12 faces" in done.stdout
+    lines = done.stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if "4 pictures that were held out" in line)
+    assert lines[start + 1].split() == ["accuracy", "mean", "recall", "calibration", "error", "with", "?"]
+    before, after = ([float(value.rstrip("%")) for value in lines[start + number].split()[1:]] for number in (2, 3))
+    assert lines[start + 2].startswith("before") and lines[start + 3].startswith("after")
+    assert len(before) == len(after) == 4 and after[0] >= before[0] and after[0] == after[1] >= 75
+    assert "no clear difference" in done.stdout
+    done = run_main(adapt.main, "--pictures", folder, "--out", tmp_path / "all.onnx", "--hold-out", "0")
+    assert "fitted to 16 faces" in done.stdout and "before" not in done.stdout and "not measured" in done.stdout
+
+
+def test_the_command_line_measures_on_another_folder(tmp_path):
+    folder, other = drawn_pictures(tmp_path / "drawn", 3), drawn_pictures(tmp_path / "other", 2)
+    done = run_main(adapt.main, "--pictures", folder, "--test", other, "--out", tmp_path / "my.onnx")
+    assert done.returncode == 0 and "fitted to 6 faces" in done.stdout and f"4 pictures in {other}" in done.stdout
+    assert "before" in done.stdout and "after" in done.stdout
+
+
+def test_the_command_line_takes_classes_of_your_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(adapt, "MIN_HELD_OUT", 4)
+    folder = drawn_pictures(tmp_path / "drawn", 8, "up", "down")
+    failed = run_main(adapt.main, "--pictures", folder, "--out", tmp_path / "own.onnx")
+    assert failed.returncode == 2 and "--custom-classes" in failed.stderr and not (tmp_path / "own.onnx").exists()
+    done = run_main(adapt.main, "--pictures", folder, "--out", tmp_path / "own.onnx", "--custom-classes")
+    assert done.returncode == 0 and "always the most frequent" in done.stdout and "after" in done.stdout
+    net, names = adapt.load_custom_network(tmp_path / "own.onnx")
+    assert names == ("down", "up")
+    assert [adapt.classify_custom(draw_face(mouth_corners=value), net, names)[0]["label"] for value in (-0.9, 0.9)] == ["down", "up"]
+    failed = run_main(adapt.main, "--pictures", folder, "--out", tmp_path / "own.onnx", "--custom-classes", "--alpha", "0.5")
+    assert failed.returncode == 2 and "--alpha" in failed.stderr
+
+
+@pytest.mark.parametrize("options, words", [(["--hold-out", "1"], "fraction"), (["--alpha", "2"], "--alpha")])
+def test_wrong_options(pictures, tmp_path, options, words):
+    failed = run_main(adapt.main, "--pictures", pictures, "--out", tmp_path / "my.onnx", *options)
+    assert failed.returncode == 2 and words in failed.stderr and not (tmp_path / "my.onnx").exists()
 
 
 # ------------------------------------------------------------------ what is saved of the validation faces
