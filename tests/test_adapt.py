@@ -509,3 +509,13 @@ def test_shifted_and_mirrored_views():
     face[0, 0, 10, 20] = 200
     assert np.argwhere(evaluate.shifted_view(face, 3, -2, False)[0, 0]).tolist() == [[8, 23]]
     assert np.argwhere(evaluate.shifted_view(face, 0, 0, True)[0, 0]).tolist() == [[10, 43]]
+
+
+def test_the_command_adapts_the_given_network_and_alpha_0_changes_nothing(pictures, tmp_path):
+    rng = np.random.default_rng(0)
+    other = write_network(tmp_path / "other.onnx", rng.normal(0, 1e-3, (4096, 8)), rng.normal(size=8), batch="N")
+    faces, labels, _, _ = adapt.load_labelled_faces(pictures)
+    for alpha, expected in (("0", adapt.last_layer(other)[:2]), ("1", adapt.fit_last_layer(adapt.extract_features(other, faces), labels))):
+        done = run_main(adapt.main, "--pictures", pictures, "--model", other, "--alpha", alpha, "--out", tmp_path / "my.onnx")
+        assert done.returncode == 0 and ("never the label" in done.stdout) == (alpha == "1")
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(adapt.last_layer(tmp_path / "my.onnx"), expected))

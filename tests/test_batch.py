@@ -958,3 +958,20 @@ def test_clips_that_can_not_be_labelled(tmp_path):
     with pytest.raises(FileNotFoundError):
         batch.label_clip(tmp_path / "gone.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_minimum_confidence_is_that_of_every_face_in_the_table(holiday, tmp_path):
+    plain, strict = (fresh(holiday, tmp_path, **options)["confidence"].dropna() for options in ({}, {"confidence": 0.99}))
+    assert plain.min() < 0.99 <= strict.min()
+
+
+def test_long_names_that_differ_at_the_end_get_copies_of_their_own():
+    names = [f"{'x' * 244}{end}.jpg" for end in "ab"] + [f"{'x' * 244}a.png"]
+    copies = {labelling.copy_name(name) for name in names}
+    assert len(copies) == 3 and all(len(os.fsencode(copy)) <= 255 for copy in copies)
+
+
+def test_the_command_uses_the_given_network(holiday, tmp_path, network_saying):
+    network = network_saying([0, 0, 0, 9, 0, 0, 0, 0])
+    assert batch.main(["pictures", str(holiday / "sea"), str(tmp_path / "out"), "--jobs", "1", "--model", str(network)]) == 0
+    assert set(batch.read_table(tmp_path / "out" / "faces.csv")["label"]) == {"Sad"}

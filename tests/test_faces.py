@@ -490,3 +490,12 @@ def test_shrinking_averages():
     stripes = np.zeros((128, 128), np.uint8)
     stripes[:, ::2] = 255
     assert np.ptp(helpers.preprocess(stripes)) <= 1 and abs(helpers.preprocess(stripes).mean() - 127.5) <= 1
+
+
+@pytest.mark.parametrize("confidence, count", [(0.5, 1), (0.89, 1), (0.95, 0)])
+def test_a_faint_face_that_the_second_look_finds_needs_the_given_confidence(confidence, count, monkeypatch):
+    """The first look, at the whole picture, gives it 0.3, the second one 0.9."""
+    monkeypatch.setattr(detectors, "ssd_detect", lambda image, least: [
+        (80, 80, 80, 80, 0.9) if least == detectors.SECOND_LOOK_CONFIDENCE else (100, 100, 80, 80, 0.3)])
+    faces = helpers.detect_faces(np.zeros((300, 300, 3), np.uint8), confidence=confidence)
+    assert faces == [{"box": [100, 100, 80, 80], "confidence": 0.9}] * count

@@ -374,3 +374,16 @@ def test_emotion_shows_or_returns(monkeypatch, pictures):
     assert np.array_equal(shown[0], helpers.emotion(pictures["obama"], returndata=True))
     helpers.emotion(pictures["obama"], returndata=True, confidence=1.0, detector="haar")
     assert len(shown) == 1
+
+
+def test_a_network_that_flattens_everything_to_one_row_gets_the_faces_one_by_one(tmp_path):
+    """As PyTorch exports x.view(1, -1): such a network refuses a batch, or mixes its faces."""
+    rng = np.random.default_rng(0)
+    path = write_network(tmp_path / "one_row.onnx", rng.normal(0, 1e-3, (4096, 8)), rng.normal(size=8), batch=1)
+    model = onnx.load(path)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array([1, -1], np.int64), "shape"))
+    onnx.save(model, path)
+    net = helpers.load_network(path)
+    faces = rng.uniform(0, 255, (3, 1, 64, 64)).astype(np.float32)
+    single = np.concatenate([helpers.forward(net, face[None]) for face in faces])
+    assert np.abs(helpers.forward(net, faces) - single).max() < 1e-4 and np.ptp(single, axis=0).max() > 0.01

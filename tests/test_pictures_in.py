@@ -825,3 +825,18 @@ def test_pillow_and_bytes_give_the_same_answer(pictures):
     pillow = np.array(Image.open(io.BytesIO(HOPPER.read_bytes())).convert("RGB"))[..., ::-1]
     (face,), (expected,) = helpers.detect_emotions(pillow), helpers.detect_emotions(pictures["grace_hopper"])
     assert np.abs(np.subtract(face["box"], expected["box"])).max() <= 2 and face["label"] == expected["label"]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_two_frames_are_several(kind, tmp_path):
+    first, second = (Image.new("RGB", (64, 48), (0, shade, 0)) for shade in (200, 0))
+    assert "first of 2 frames" in read(write(tmp_path / "a.bin", encoded(first, kind, save_all=True, append_images=[second])))[1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the open files of a process as Linux does")
+def test_reading_leaves_no_file_open(tmp_path):
+    paths = [HOPPER, write(tmp_path / "deep.png", cv2.imencode(".png", np.full((8, 8), 40_000, np.uint16))[1].tobytes())]
+    [helpers.read_image(path) for path in paths]
+    before = len(os.listdir("/proc/self/fd"))
+    [helpers.read_image(path) for path in paths * 3]
+    assert len(os.listdir("/proc/self/fd")) == before

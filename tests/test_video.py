@@ -1647,3 +1647,31 @@ def test_a_fast_frame_rate_is_written_small():
     image = grey((240, 320))
     video.draw_fps(image, 31.4)
     assert (image[:40, :140] != 90).any() and (image[60:] == 90).all()
+
+
+def test_a_written_clip_says_how_its_colours_are_stored(tmp_path):
+    """As cv2.cvtColor makes them: BT.601, black is 16. Otherwise a player shows skin too red or too green."""
+    with video.Writer(tmp_path / "a.webm", 25) as writer:
+        writer.write(grey())
+    with av.open(str(tmp_path / "a.webm")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (5, 1)
+
+
+@pytest.mark.parametrize("suffix, codec", [("mpg", "mpeg2video"), ("ts", "libx264")])
+def test_how_much_of_a_stream_is_lost_is_said(suffix, codec, tmp_path):
+    path = noisy_clip(tmp_path / f"clip.{suffix}", codec)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:size // 4] + bytes(size - size // 4))
+    with pytest.warns(video.ClipWarning, match=r"ends after 2\.\d s, but 7[4-7]% of the file comes after that"):
+        times_of(path)
+
+
+def test_a_second_try_to_open_a_clip_leaves_the_settings_of_ffmpeg(fake, monkeypatch):
+    """FFmpeg did not find out the size of the picture at first: the fake of a clip without frames says 0."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
+    fake([])
+    seen, opened = [], cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *source: seen.append(os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]) or opened())
+    video.Reader(CLIP).close()
+    assert len(seen) == 2 and "probesize" in seen[1] and os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == seen[0] == "threads;1"

@@ -441,3 +441,12 @@ def test_an_upload_field_passes_on_name_and_bytes():
         field._handle_custom_msg({"name": "a.png", "offset": offset, "size": 4}, [memoryview(piece)])
     assert received == [("a.png", b"abcd")]
     field.close()
+
+
+def test_an_upload_that_broke_off_leaves_nothing_in_the_next_one():
+    received = []
+    field = webcam.UploadField(lambda name, content: received.append((name, content)))
+    for name, offset, size, piece in (("a.png", 0, 9, b"abc"), ("b.png", 0, 4, b"de"), ("b.png", 2, 4, b"fg")):
+        field._handle_custom_msg({"name": name, "offset": offset, "size": size}, [memoryview(piece)])
+    assert received == [("b.png", b"defg")]
+    field.close()
