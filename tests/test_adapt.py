@@ -326,7 +326,9 @@ def test_class_names_and_columns_must_agree(tmp_path):
 
 # ------------------------------------------------------------------ writing
 
-def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
+def test_nothing_is_lost_when_writing_goes_wrong(tmp_path, monkeypatch):
+    shipped = shutil.copy(MODEL, tmp_path / "shipped.onnx")       # a copy: the check under test might fail
+    monkeypatch.setattr(helpers, "MODEL_PATH", shipped)
     weights, bias, _, _ = adapt.last_layer(MODEL)
     copy = shutil.copy(MODEL, tmp_path / "mine.onnx")
     before = copy.read_bytes()
@@ -341,11 +343,11 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path):
     with pytest.raises(ValueError, match="should end in .onnx"):
         adapt.replace_last_layer(MODEL, weights, bias, tmp_path / "notes.md")
     with pytest.raises(ValueError, match="is the network itself"):
-        adapt.replace_last_layer(copy, weights, bias, MODEL)
+        adapt.replace_last_layer(copy, weights, bias, shipped)
     (tmp_path / "page.onnx").write_text("<html>")
     with pytest.raises(ValueError, match="web page"):
         adapt.last_layer(tmp_path / "page.onnx")
-    assert copy.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    assert copy.read_bytes() == shipped.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_network_with_another_input_or_output_is_refused(tmp_path):
