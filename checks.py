@@ -112,7 +112,7 @@ def check_timestamp(seconds: Any) -> float:
     ValueError
         If it is not.
     """
-    return check_number("seconds", seconds, "the time of the frame in seconds, as a number")
+    return float(check_number("seconds", seconds, "the time of the frame in seconds, as a number"))
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -1675,3 +1675,15 @@ def test_a_second_try_to_open_a_clip_leaves_the_settings_of_ffmpeg(fake, monkeyp
     monkeypatch.setattr(cv2, "VideoCapture", lambda *source: seen.append(os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]) or opened())
     video.Reader(CLIP).close()
     assert len(seen) == 2 and "probesize" in seen[1] and os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == seen[0] == "threads;1"
+
+
+def test_times_of_any_number_type_keep_faces_apart_and_averaged():
+    """np.arange(8) / 24 gives NumPy numbers, whose comparisons are not True itself."""
+    shown = {}
+    for kind in (float, np.float64, np.float32):
+        smoother = video.LabelSmoother()
+        face = {"box": [0, 0, 9, 9], "emotions": dict.fromkeys(helpers.EMOTIONS, 0.125)}
+        shown[kind] = [smoother.update([{**face, "emotions": {**face["emotions"], "Happy": i % 2}}], kind(i / 24))[0] for i in range(8)]
+        assert {found["id"] for found in shown[kind]} == {0}
+        assert shown[kind][-1]["emotions"]["Happy"] == pytest.approx(shown[float][-1]["emotions"]["Happy"], abs=1e-5)
+    assert shown[float][-1]["emotions"]["Happy"] < 0.9

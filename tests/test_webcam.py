@@ -450,3 +450,11 @@ def test_an_upload_that_broke_off_leaves_nothing_in_the_next_one():
         field._handle_custom_msg({"name": name, "offset": offset, "size": size}, [memoryview(piece)])
     assert received == [("b.png", b"defg")]
     field.close()
+
+
+def test_a_closed_widget_is_off():
+    cam = webcam.Webcam()
+    cam.state = "on"                     # what the browser reports
+    cam.close()
+    assert cam.state == "off"
+    cam.close()                          # a second time does nothing

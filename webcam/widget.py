@@ -141,6 +141,8 @@ class Webcam(anywidget.AnyWidget):
             self._pending = None
             self._forget()
         super().close()
+        if hasattr(self, "_lock"):
+            self.state = "off"               # the browser can't say so any more
 
     def latest(self) -> tuple[Image, list[Face]]:
         """Return copies of the newest frame and its faces at once, without waiting for the next frame.
