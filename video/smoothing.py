@@ -127,7 +127,8 @@ class LabelSmoother:
             If these are not faces or `seconds` is not a finite number.
         """
         check_faces(faces, "LabelSmoother wants a list of faces")
-        if check_timestamp(seconds) < self._last:
+        seconds = check_timestamp(seconds)
+        if seconds < self._last:
             self.clear()
         self._histories = [history for history in self._histories if seconds - history.seen <= self.max_gap]
         matched = self._match(faces)
@@ -157,7 +158,7 @@ class LabelSmoother:
         """
         matched: dict[int, _History] = {}
         for in_last_frame in (True, False):
-            histories = [history for history in self._histories if (history.seen == self._last) is in_last_frame]
+            histories = [history for history in self._histories if (history.seen == self._last) == in_last_frame]
             left = [j for j in range(len(faces)) if j not in matched]
             pairs = match_boxes([history.box for history in histories], [faces[j]["box"] for j in left])
             matched.update({left[j]: histories[i] for j, i in pairs.items()})
