@@ -97,7 +97,7 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     RuntimeError
         If this project's code was edited since it was imported.
     """
-    folder, out = _given_folder(folder), _given_out(out)
+    folder, out = _given_folder(folder), _absolute(out, "a folder for the results")
     if n_jobs is not None:
         checks.check_whole("n_jobs", n_jobs, "a whole number of processes, or None for one per core", low=1)
     model = _given_model(model)
@@ -129,19 +129,17 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
 
 
 def _given_folder(folder: helpers.PathLike) -> Path:
-    """The folder, absolute: worker processes may have another current folder."""
-    if not str(folder):
-        raise ValueError("this is an empty path: give the path of the folder with your pictures")
-    path = checks.expand_home(folder).absolute()
+    path = _absolute(folder, "the folder with your pictures")
     if not path.is_dir():
         raise FileNotFoundError(f"no folder at {path.resolve()}: give the path of the folder with your pictures")
     return path
 
 
-def _given_out(out: helpers.PathLike) -> Path:
-    if not str(out):
-        raise ValueError("this is an empty path: give the path of a folder for the results")
-    return checks.expand_home(out).absolute()
+def _absolute(path: helpers.PathLike, what: str) -> Path:
+    """A given path, absolute, because worker processes may have another current folder."""
+    if not str(path):
+        raise ValueError(f"this is an empty path: give the path of {what}")
+    return checks.expand_home(path).absolute()
 
 
 def _size(path: Path) -> int:
@@ -286,7 +284,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     TypeError, FileNotFoundError, OSError, RuntimeError
         As `label_folder`, `video.Reader` and `video.Writer`; also if the clip changes while it is labelled.
     """
-    out = _given_out(out)
+    out = _absolute(out, "a folder for the results")
     with video.Reader(source) as clip:
         if clip.is_camera:
             raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")

@@ -144,9 +144,12 @@ class ResultStore:
                 raise ValueError(f"{path.resolve()} belongs to another program: give a new folder for the results")
             self._connection.executescript(SCHEMA)
             kept = self.get_fact("source"), self.get_fact("format")
-        except (sqlite3.Error, ValueError) as problem:
+        except sqlite3.Error as problem:
             self.close()
-            raise self._explain(problem) if isinstance(problem, sqlite3.Error) else problem from None
+            raise self._explain(problem) from None
+        except ValueError:
+            self.close()
+            raise
         if kept not in (("", ""), (source, str(FORMAT))):
             self.close()
             raise ValueError(f"{folder.resolve()} holds results of {kept[0] or 'another program'}"
