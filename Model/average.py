@@ -37,33 +37,46 @@ from Model.train import (
 BATCH_NORM_BATCHES = 1000    # of training faces, from which the normalisation layers take mean and variance
 
 
-def average_weights(runs: Sequence[Path], images: npt.NDArray[np.uint8], *,
-                    weights: Sequence[float] | None = None) -> ExpressionNet:
-    """Average the weights of several runs.
+def load_run(run: Path, images: npt.NDArray[np.uint8]) -> ExpressionNet:
+    """Load what a run of train.py ended with.
 
     Parameters
     ----------
-    runs : sequence of pathlib.Path
-        Folders with a ``checkpoint.pt`` of train.py, or ONNX files that it wrote.
+    run : pathlib.Path
+        A folder with a ``checkpoint.pt`` of train.py, or an ONNX file that it wrote.
     images : numpy.ndarray
         uint8 (N, 48, 48): training faces, which the normalisation layers of an ONNX file need.
+
+    Returns
+    -------
+    ExpressionNet
+        With the averaged weights of the checkpoint, or those of the file.
+    """
+    net = ExpressionNet().to(memory_format=torch.channels_last)
+    if run.suffix == ".onnx":
+        load_exported_weights(net, run, torch.from_numpy(preprocess_all(images[:512])))
+    else:
+        net.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["average"])
+    return net
+
+
+def average_weights(nets: Sequence[ExpressionNet], *, weights: Sequence[float] | None = None) -> ExpressionNet:
+    """Average the weights of several networks.
+
+    Parameters
+    ----------
+    nets : sequence of ExpressionNet
+        From `load_run`.
     weights : sequence of float, optional
         How much each of them counts; they are divided by their sum. By default all count the same.
 
     Returns
     -------
     ExpressionNet
-        Its normalisation layers are still to be adapted, see `update_batch_norm`.
+        A new network. Its normalisation layers are still to be adapted, see `update_batch_norm`.
     """
-    states = []
-    for run in runs:
-        if run.suffix == ".onnx":
-            loaded = ExpressionNet().to(memory_format=torch.channels_last)
-            load_exported_weights(loaded, run, torch.from_numpy(preprocess_all(images[:512])))
-            states.append(loaded.state_dict())
-        else:
-            states.append(torch.load(run / "checkpoint.pt", weights_only=True)["average"])
-    parts = np.ones(len(runs)) if weights is None else np.asarray(weights, np.float64)
+    states = [net.state_dict() for net in nets]
+    parts = np.ones(len(nets)) if weights is None else np.asarray(weights, np.float64)
     parts = (parts / parts.sum()).tolist()
     net = ExpressionNet()
     net.load_state_dict({name: sum(part * state[name].float() for part, state in zip(parts, states)).to(value.dtype)
@@ -117,9 +130,10 @@ def main() -> None:
     valid_images, valid_labels = load_majority(args.data, "valid")
     faces, labels = torch.from_numpy(preprocess_all(valid_images)), torch.from_numpy(np.asarray(valid_labels))
     images = images[soft_targets(votes)[1]]
-    for run in args.runs:
-        print(f"{run}: {accuracy(average_weights([run], images), faces, labels):.4f}")
-    net = average_weights(args.runs, images, weights=args.weights)
+    nets = [load_run(run, images) for run in args.runs]
+    for run, net in zip(args.runs, nets):
+        print(f"{run}: {accuracy(net, faces, labels):.4f}")
+    net = average_weights(nets, weights=args.weights)
     update_batch_norm(net, torch.from_numpy(images))
     print(f"their average: {accuracy(net, faces, labels):.4f}")
     temperature = fit_temperature(net, faces, labels)

@@ -395,6 +395,48 @@ def test_the_fraction_that_is_damaged_can_be_chosen():
         assert (changed == faces)[~damaged].all()
 
 
+def test_views_and_targets_are_blended_in_the_same_way():
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    from Model import train
+    n = 600
+    level = torch.arange(n, dtype=torch.float32)
+    rng = torch.Generator().manual_seed(0)
+    targets, first, second = train.mix_faces(rng, level[:, None].expand(n, 8), level.view(n, 1, 1, 1).expand(n, 1, 4, 4),
+                                             1000 + level.view(n, 1, 1, 1).expand(n, 1, 4, 4))
+    assert torch.allclose(first, targets[:, 0].view(n, 1, 1, 1).expand(n, 1, 4, 4), atol=1e-3)
+    assert torch.allclose(second, 1000 + first, atol=1e-3)
+    unchanged = (targets[:, 0] == level).float().mean()
+    assert abs(unchanged - (1 - train.MIX_FRACTION)) < 0.06
+    assert (targets[:, 0] - level).abs().max() <= n / 2, "the other face must never count for more than this one"
+
+
+def test_teachers_answer_for_faces_and_mirror_images_in_turn():
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    from Model import train
+    faces = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    shipped = train.ExpressionNet()
+    train.load_exported_weights(shipped, helpers.MODEL_PATH, faces)
+    with torch.no_grad():
+        plain, mirrored = shipped(faces).softmax(1), shipped(faces.flip(3)).softmax(1)
+    assert (plain - mirrored).abs().max() > 1e-3
+    assert torch.allclose(train.teacher_answers([shipped], faces), plain, atol=1e-5)
+    assert torch.allclose(train.teacher_answers([shipped, shipped], faces), (plain + mirrored) / 2, atol=1e-5)
+
+
+def test_matching_needs_teachers_and_is_part_of_the_settings(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
+    random_split(tmp_path, 128)
+    options = ("--data", tmp_path, "--epochs", 1, "--damage", "--match")
+    code, said = start_training(*options, "--run", tmp_path / "run")
+    assert code == 2 and "--match needs --teachers" in said
+    options = (*options, "--start", helpers.MODEL_PATH, "--teachers", helpers.MODEL_PATH)
+    code, said = start_training(*options, "--run", tmp_path / "run")
+    assert code == 0 and (tmp_path / "run" / "network.onnx").is_file()
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["settings"]["match"] is True
+    code, said = start_training(*[option for option in options if option != "--match"], "--run", tmp_path / "run")
+    assert code == 2 and "match was True, now False" in said
+
+
 def start_training(*options):
     from Model import train
     done = run_main(train.main, *options)
@@ -451,13 +493,14 @@ def test_the_average_of_two_checkpoints_is_their_mean(tmp_path):
         states.append(state)
     faces = np.zeros((0, 48, 48), np.uint8)                   # only ONNX files need some
     runs = [tmp_path / "0", tmp_path / "1"]
-    mean = average.average_weights(runs, faces).state_dict()
+    nets = [average.load_run(run, faces) for run in runs]
+    mean = average.average_weights(nets).state_dict()
     assert set(mean) == set(states[0])
     for name, value in mean.items():
         assert value.dtype == states[0][name].dtype, name
         assert torch.allclose(value.double(), (states[0][name].double() + states[1][name].double()) / 2, atol=1e-6), name
     assert (states[0]["last.weight"] != states[1]["last.weight"]).any()
-    mostly = average.average_weights(runs, faces, weights=[3, 1]).state_dict()["last.weight"]
+    mostly = average.average_weights(nets, weights=[3, 1]).state_dict()["last.weight"]
     assert torch.allclose(mostly, 0.75 * states[0]["last.weight"] + 0.25 * states[1]["last.weight"], atol=1e-6)
 
 
@@ -468,7 +511,7 @@ def test_averaged_networks_do_not_replace_the_shipped_one(tmp_path, monkeypatch)
     assert done.returncode == 2 and "no checkpoint.pt in" in done.stderr
     written = []
     random_split(tmp_path, 32)
-    for name in ("average_weights", "update_batch_norm", "accuracy", "fit_temperature"):
+    for name in ("load_run", "average_weights", "update_batch_norm", "accuracy", "fit_temperature"):
         monkeypatch.setattr(average, name, lambda *args, **options: 1.0)
     monkeypatch.setattr(average, "export", lambda net, path, **options: written.append(path))
     (tmp_path / "checkpoint.pt").write_bytes(b"")
