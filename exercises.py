@@ -1,10 +1,10 @@
-"""Check what the reader of a notebook wrote, and go on with a function that works.
+"""Check what the reader of a notebook wrote, and continue with a function that works.
 
-Each notebook leaves one function to the reader::
+Each notebook leaves one function for the reader to write::
 
     softmax = exercises.check(softmax, helpers.softmax, [1, 2, 3], [1000, 0])
 
-prints ``right`` or ``not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours gives None``.
+prints ``right`` or ``not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours returns None``.
 """
 import copy
 import math
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-TOLERANCE = 1e-4        # relative and absolute: results that differ by rounding only are right
+TOLERANCE = 1e-4        # relative and absolute: results that differ only by rounding are right
 MAX_SHOWN = 12          # values: a larger array is described by its shape, type and mean
 
 
@@ -32,7 +32,7 @@ def check(yours: Any, ours: Any, *examples: Any) -> Any:
     Returns
     -------
     callable or value
-        `yours` if it is right, otherwise `ours`, so that the notebook goes on either way.
+        `yours` if it is right, otherwise `ours`, so that the rest of the notebook works either way.
     """
     if not callable(ours):
         problem = _difference(ours, yours)
@@ -58,7 +58,7 @@ def check(yours: Any, ours: Any, *examples: Any) -> Any:
 
 def _difference(expected: Any, answer: Any) -> str:
     """Say how the answer differs from what is expected; an empty string if it does not."""
-    plain = f"should be {_show(expected)}, yours gives {_show(answer)}"
+    plain = f"should be {_show(expected)}, yours returns {_show(answer)}"
     if isinstance(answer, np.bool_):
         answer = bool(answer)
     if expected is None or isinstance(expected, str | bool):
@@ -88,7 +88,7 @@ def _difference(expected: Any, answer: Any) -> str:
     if values.size <= MAX_SHOWN:
         return plain
     where = tuple(int(index) for index in np.unravel_index(np.nanargmax(np.abs(values - target)), target.shape))
-    return f"at {list(where)} should be {target[where]:.4g}, yours gives {values[where]:.4g}"
+    return f"at {list(where)} should be {target[where]:.4g}, yours returns {values[where]:.4g}"
 
 
 def _show(value: Any) -> str:

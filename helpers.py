@@ -4,8 +4,8 @@
     helpers.init_emotion()
     helpers.emotion(helpers.read_image("Media/grace_hopper.jpg"))
 
-Images are uint8 arrays (H, W, 3) in OpenCV's channel order BGR. A label names an expression as people would vote on
-it in a picture. It does not say what somebody feels.
+Images are uint8 arrays (H, W, 3) in OpenCV's channel order BGR. A label is what most people would
+call the expression in the picture. It does not say what the person feels.
 """
 import contextlib
 import os
@@ -25,11 +25,11 @@ import imagefiles
 EMOTIONS = ("Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt")  # the order of the scores
 ROOT = Path(__file__).resolve().parent
 MODEL_PATH = ROOT / "Model" / "emotion-ferplus-small.onnx"
-IMAGE_SUFFIXES = imagefiles.SUFFIXES   # the files taken from a folder
+IMAGE_SUFFIXES = imagefiles.SUFFIXES   # the file extensions that are accepted in a folder
 INPUT_SIZE = 64        # pixels, the sides of the network's input
 PADDING = 0.0          # fraction of the box's longer side that is added on each side of the crop
 LABEL_THRESHOLD = 0.7  # a label with a lower probability gets a question mark: more than 4 in 10 such labels are wrong
-FACE_THRESHOLD = 0.9   # a detection with a lower confidence shows it: it may not be a face
+FACE_THRESHOLD = 0.9   # a detection with a lower confidence also shows the confidence: it may not be a face
 Image = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]
 
@@ -53,28 +53,28 @@ def read_image(path: PathLike) -> Image:
     Parameters
     ----------
     path : str or os.PathLike
-        JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF and whatever else Pillow or OpenCV reads, in a folder of any name.
+        JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF and every other format that Pillow or OpenCV reads. Any path will do.
 
     Returns
     -------
     numpy.ndarray
-        uint8 (H, W, 3), BGR. If the file leaves something in doubt, an `imagefiles.ImageWarning` says what.
+        uint8 (H, W, 3), BGR. An `imagefiles.ImageWarning` names anything doubtful about the file.
 
     Raises
     ------
     TypeError, FileNotFoundError, ValueError, MemoryError
-        If it is not a path, not there, a folder, empty, damaged or not an image, or too large for the memory.
+        If it is not a path, does not exist, or is a folder, empty, damaged, not an image, or too large for the memory.
     """
     return imagefiles.read(checks.check_file(path, "picture"))
 
 
 def to_bgr(image: Image) -> Image:
-    """Convert any usual image array to the one form that all steps use. The input is not changed.
+    """Convert an image array of any common form to the form that all steps use. The input is not changed.
 
     Parameters
     ----------
     image : numpy.ndarray
-        (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, of any integer type, values 0..255. BGRA is laid on white.
+        (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, of any integer type, values 0..255. BGRA is blended onto white.
 
     Returns
     -------
@@ -97,13 +97,13 @@ def to_bgr(image: Image) -> Image:
 
 # ---------------------------------------------------------------- Notebook 2: load the network
 
-def load_network(model: PathLike = MODEL_PATH) -> cv2.dnn.Net:
-    """Load an ONNX file with the interface of ``emotion-ferplus-8.onnx``: (1, 1, 64, 64) in, 8 scores out.
+def load_network(model: PathLike = MODEL_PATH, *, classes: int | None = len(EMOTIONS)) -> cv2.dnn.Net:
+    """Load an ONNX file with the interface of ``emotion-ferplus-8.onnx``: (1, 1, 64, 64) in, 8 scores (`classes`) out.
 
     Raises
     ------
     TypeError, FileNotFoundError, ValueError
-        If it is not a path, not there, incomplete, damaged, a Git LFS pointer or a web page, or a different network.
+        If it is not a path or does not exist, or is incomplete, damaged, a Git LFS pointer, a web page or a different network.
     """
     path = checks.check_file(model, "network")
     data = np.fromfile(path, np.uint8)
@@ -112,7 +112,7 @@ def load_network(model: PathLike = MODEL_PATH) -> cv2.dnn.Net:
         net = cv2.dnn.readNetFromONNX(data)
     except cv2.error:
         raise ValueError(f"{path} is not a complete ONNX file ({len(data):,} bytes): copy or download it again") from None
-    checks.check_network_shapes(path, net, INPUT_SIZE, len(EMOTIONS))
+    checks.check_network_shapes(path, net, INPUT_SIZE, classes)
     return net
 
 
@@ -124,22 +124,22 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     Parameters
     ----------
     image : numpy.ndarray
-        As `to_bgr` takes it.
+        Any array that `to_bgr` accepts.
     detector : {"ssd", "haar", "hog", "cnn"}
-        See detectors.py for their sources, and for how large images are searched. hog and cnn need dlib.
-        ssd finds faces from 30 pixels and 3 % of the shorter side up, next to larger ones in images up to full HD from 10 %.
+        detectors.py names their sources and explains how large images are searched. hog and cnn need dlib. ssd finds
+        faces of at least 30 pixels and 3 % of the shorter side; next to larger faces, in images up to full HD, 10 %.
     confidence : float
         The minimum confidence of a face, above 0 and up to 1. Only ssd uses it.
 
     Returns
     -------
     list of Face
-        One dict per face with ``box`` and ``confidence``, sorted from left to right; no face: an empty list.
+        One dict per face with ``box`` and ``confidence``, sorted from left to right; an empty list if there is no face.
 
     Raises
     ------
     ValueError, ImportError, TypeError
-        For another detector or confidence, without dlib, and as `to_bgr`.
+        For an unknown detector, an invalid confidence, or a detector without its dlib, and as `to_bgr`.
     """
     image = to_bgr(image)
     if detector not in ("ssd", "haar", "hog", "cnn"):
@@ -147,20 +147,19 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
     checks.check_number("confidence", confidence, "a minimum confidence above 0 and up to 1, such as 0.5", above=0, high=1)
     if min(image.shape[:2]) < detectors.MIN_IMAGE_SIDE:
         return []
-    found = (detectors.detect_with_ssd(image, confidence) if detector == "ssd" else
-             detectors.detect_downscaled(image, detector))
+    found = detectors.detect_with_ssd(image, confidence) if detector == "ssd" else detectors.detect_downscaled(image, detector)
     return [{"box": box, "confidence": score} for box, score in found]
 
 
 # ---------------------------------------------------------------- Notebook 4: crop, grey, 64 x 64
 
 def crop_face(image: Image, box: Sequence[float], *, padding: float = PADDING) -> Image:
-    """Cut a square around a face: the box's centre, its longer side, plus padding.
+    """Cut out a square around a face: centred on its box, as wide as the box's longer side, plus padding.
 
     Parameters
     ----------
     image : numpy.ndarray
-        As `to_bgr` takes it.
+        Any array that `to_bgr` accepts.
     box : sequence of float
         x, y, w, h in pixels; may reach outside the image, where edge pixels are replicated.
     padding : float
@@ -174,7 +173,7 @@ def crop_face(image: Image, box: Sequence[float], *, padding: float = PADDING) -
     Raises
     ------
     ValueError, TypeError
-        If the box has no area or lies outside the image, for another padding, and as `to_bgr`.
+        If the box has no area or lies outside the image, for an invalid padding, and as `to_bgr`.
     """
     image = to_bgr(image)
     height, width = image.shape[:2]
@@ -193,7 +192,7 @@ def crop_face(image: Image, box: Sequence[float], *, padding: float = PADDING) -
 def preprocess(face: Image) -> npt.NDArray[np.float32]:
     """Turn a cropped face into the network's input: float32 (1, 1, 64, 64), grey 0..255.
 
-    The network normalises by itself, so we do not divide by 255. Raises what `to_bgr` raises.
+    The network normalises its input itself, so we do not divide by 255. Raises what `to_bgr` raises.
     """
     grey = cv2.cvtColor(to_bgr(face), cv2.COLOR_BGR2GRAY)
     shrinks = max(grey.shape) > INPUT_SIZE
@@ -219,15 +218,15 @@ def forward(net: cv2.dnn.Net, faces: npt.NDArray[np.float32] | Sequence[npt.NDAr
     Returns
     -------
     numpy.ndarray
-        float32 (N, 8): scores before softmax, columns in the order of EMOTIONS.
+        float32 (N, 8): scores before softmax, columns in the order of EMOTIONS, or one column per class of another `net`.
 
     Raises
     ------
     TypeError, ValueError
-        If `net` is not a network, if the faces have another shape or range, or if the scores contain NaN or infinity.
+        If `net` is not a network, if the faces have a wrong shape or range, or if the scores contain NaN or infinity.
     """
     if not isinstance(net, cv2.dnn.Net):
-        raise TypeError(f"forward wants the network that load_network returns, not {checks.type_name(net)}")
+        raise TypeError(f"forward needs the network that load_network returns, not {checks.type_name(net)}")
     batch = checks.check_network_input(faces, INPUT_SIZE)
     if len(batch) == 0:
         return np.zeros((0, len(EMOTIONS)), np.float32)
@@ -237,15 +236,15 @@ def forward(net: cv2.dnn.Net, faces: npt.NDArray[np.float32] | Sequence[npt.NDAr
             with contextlib.suppress(cv2.error):
                 net.setInput(batch)
                 scores = net.forward()
-        if scores is None or scores.size != len(batch) * len(EMOTIONS):
+        if scores is None or len(scores) != len(batch):
             rows = []
             for face in batch:
                 net.setInput(face[None])
                 rows.append(net.forward().ravel())
             scores = np.array(rows)
-    scores = np.asarray(scores, np.float32).reshape(len(batch), len(EMOTIONS))
+    scores = np.asarray(scores, np.float32).reshape(len(batch), -1)
     if not np.isfinite(scores).all():
-        raise ValueError("the network's scores contain NaN or infinity: its file is damaged, load another one")
+        raise ValueError("the network's scores contain NaN or infinity, so its file is damaged: load a different one")
     return scores
 
 
@@ -274,7 +273,7 @@ def softmax(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim == 0 or scores.shape[-1] == 0 or not np.isfinite(scores).all():
-        raise ValueError(f"softmax wants finite scores along the last axis, not {scores!r}")
+        raise ValueError(f"softmax needs finite scores along the last axis, not {scores!r}")
     powers = np.exp(scores - scores.max(-1, keepdims=True))     # minus the maximum: exp of a large score would overflow
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
@@ -284,13 +283,13 @@ def softmax(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def draw(image: Image, faces: Sequence[Face]) -> Image:
     """Draw a box around each face and its label on a copy of the image.
 
-    A label with a probability below LABEL_THRESHOLD gets a question mark. A detection with a confidence below
-    FACE_THRESHOLD, which could be a cat, shows its confidence. A face without a label gets only its box.
+    A label with a probability below LABEL_THRESHOLD gets a question mark. If the detector's confidence is below
+    FACE_THRESHOLD, it is shown too, because the box could contain a cat. A face without a label gets only its box.
 
     Parameters
     ----------
     image : numpy.ndarray
-        As `to_bgr` takes it.
+        Any array that `to_bgr` accepts.
     faces : list of Face
         From `detect_emotions` or `detect_faces`; TypeError or ValueError if it is something else.
 
@@ -323,7 +322,7 @@ def draw(image: Image, faces: Sequence[Face]) -> Image:
 
 
 def show(image: Image, *, title: str | None = None, width: float = 6) -> None:
-    """Display an image in the notebook, `width` inches wide: the one place where BGR becomes RGB.
+    """Display an image in the notebook, `width` inches wide. This is the only place where BGR becomes RGB.
 
     Raises ValueError for a width outside 0..100 inches, and what `to_bgr` raises.
     """
@@ -349,28 +348,29 @@ def init_emotion(model: PathLike = MODEL_PATH) -> None:
     _network, _network_path = load_network(model), Path(model).expanduser().absolute()
 
 
-def classify_expressions(image: Image, faces: Sequence[Face], *, net: cv2.dnn.Net | None = None) -> list[Face]:
+def classify_expressions(image: Image, faces: Sequence[Face], *, net: cv2.dnn.Net | None = None,
+                         labels: Sequence[str] = EMOTIONS) -> list[Face]:
     """Add ``label``, ``probability`` and ``emotions`` to faces that `detect_faces` found: new dicts in a new list.
 
-    `net` is used in place of the network that `init_emotion` loaded. Raises RuntimeError if there is neither, and what
-    `crop_face` raises.
+    A different network can be given as `net`, with the names of its classes as `labels`. Raises RuntimeError if there is
+    no `net` and `init_emotion` has not been called, ValueError if `labels` don't fit, and what `crop_face` raises.
     """
     net = _network if net is None else net
     if net is None:
         raise RuntimeError("no network is loaded yet: call init_emotion() once, before the first picture")
-    scores = forward(net, [preprocess(crop_face(image, face["box"])) for face in faces])
+    scores = checks.check_columns(forward(net, [preprocess(crop_face(image, face["box"])) for face in faces]), labels)
     classified: list[Face] = []
     for face, probabilities in zip(faces, softmax(scores)):
         best = int(probabilities.argmax())
-        classified.append({**face, "label": EMOTIONS[best], "probability": float(probabilities[best]),
-                           "emotions": dict(zip(EMOTIONS, probabilities.tolist()))})
+        classified.append({**face, "label": labels[best], "probability": float(probabilities[best]),
+                           "emotions": dict(zip(labels, probabilities.tolist()))})
     return classified
 
 
 def detect_emotions(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> list[Face]:
     """Find the faces in an image and classify their expressions: one dict per face, from left to right.
 
-    Plain Python numbers throughout, so json.dumps takes it. Options and errors are those of `detect_faces` and
+    All numbers are plain Python numbers, so json.dumps accepts the result. Options and errors are those of `detect_faces` and
     `classify_expressions`.
     """
     image = to_bgr(image)
@@ -378,7 +378,7 @@ def detect_emotions(image: Image, *, detector: str = "ssd", confidence: float = 
 
 
 def top_emotion(image: Image, *, detector: str = "ssd", confidence: float = 0.5) -> tuple[str | None, float | None]:
-    """Label of the largest face and its probability; (None, None) without a face. Raises as `detect_emotions`."""
+    """Return the largest face's label and its probability; (None, None) if there is no face. Errors: as `detect_emotions`."""
     faces = detect_emotions(image, detector=detector, confidence=confidence)
     largest = max(faces, key=lambda face: face["box"][2] * face["box"][3], default=None)
     return (largest["label"], largest["probability"]) if largest else (None, None)
@@ -387,14 +387,14 @@ def top_emotion(image: Image, *, detector: str = "ssd", confidence: float = 0.5)
 def emotion(image: Image, returndata: bool = False, *, detector: str = "ssd", confidence: float = 0.5) -> Image | None:
     """Label every face: show a copy of the image with boxes and labels, or return it with ``returndata=True``.
 
-    The copy is uint8 (H, W, 3), BGR. Options and errors: see `detect_emotions`; TypeError for another `returndata`.
+    The copy is uint8 (H, W, 3), BGR. Options and errors: see `detect_emotions`; TypeError if `returndata` is not a bool.
     """
     if not isinstance(returndata, (bool, np.bool_)):
-        raise TypeError(f"returndata is {returndata!r}: give True or False, and name other options: confidence=0.8")
+        raise TypeError(f"returndata is {returndata!r}: give True or False, and other options by name, such as confidence=0.8")
     faces = detect_emotions(image, detector=detector, confidence=confidence)
     drawn = draw(image, faces)
     if not returndata:
         if not faces:
-            print("No face found. Lower the confidence, or crop: faces under a tenth of the picture's height are often missed.")
-        show(drawn)
+            print("No face found. Lower the confidence, or crop the picture: faces under a tenth of its height are often missed.")
+        show(drawn, width=10 if drawn.shape[1] > 2 * drawn.shape[0] else 6)     # a wide picture is often a group
     return drawn if returndata else None

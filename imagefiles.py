@@ -1,4 +1,4 @@
-"""From the bytes of an image file to an array: what helpers.read_image calls.
+"""Turn the bytes of an image file into an array, for helpers.read_image.
 
 Pillow decodes. OpenCV takes over for samples of more than 8 bits, which Pillow would reduce to 8 in colour pictures, and
 for the few kinds of files that Pillow doesn't know. It also gives a second opinion on damage in JPEG and AVIF files.
@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-# The extensions of the images that are taken from a folder.
+# The file extensions that are accepted in a folder.
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".heic", ".heif", ".hif", ".avif",
             ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".j2k", ".jpf", ".jpx", ".tga", ".ppm", ".pgm", ".pbm", ".pnm")
-_RAW = "a camera raw file: export it as JPEG, or take the JPEG that the camera saved with it"
+_RAW = "a camera raw file: export it as JPEG, or use the JPEG that the camera saved with it"
 _LAYERS = "the working file of an image editor: export it as JPEG or PNG"
 _DRAWING = "a document or a drawing: export it as PNG"
-_LIGHT = "a picture of light intensities, not of grey levels: tone-map it and save it as JPEG or PNG"
+_LIGHT = "an HDR picture, which stores light intensities instead of grey levels: tone-map it and save it as JPEG or PNG"
 # The extensions of images that can't be read: what such a file is, and what to do about it.
 UNREADABLE_SUFFIXES = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".raf", ".orf", ".rw2", ".rwl",
@@ -53,7 +53,7 @@ Tags = dict[int, tuple[Any, ...]]
 
 @contextlib.contextmanager
 def collect_warnings() -> Iterator[list[str]]:
-    """Collect what the warnings of a block say, instead of printing them: the list is filled when the block has ended."""
+    """Collect the text of the warnings in a `with` block instead of printing them; the list is filled when the block ends."""
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -62,24 +62,24 @@ def collect_warnings() -> Iterator[list[str]]:
 
 
 class ImageWarning(UserWarning):
-    """A picture was read, but perhaps not all of it, or not as it was meant."""
+    """A picture was read, but perhaps not all of it, or not as intended."""
 
 
 def read(path: Path) -> npt.NDArray[np.uint8]:
     """Read an image file that exists, upright, as a viewer shows it.
 
-    - The picture is turned as its Exif or TIFF tag says. In AVIF and HEIC files the container's own rotation counts, and
+    - The picture is rotated as its Exif or TIFF tag says. In AVIF and HEIC files, the container's own rotation is used, and
       the Exif tag only if there is none.
-    - Transparent pixels are laid on white. CMYK colours go through the embedded profile if there is one.
+    - Transparent pixels are blended onto white. CMYK colours are converted with the embedded profile if there is one.
     - 16-bit files often hold values of 10, 12 or 14 bits. The smallest of 8, 10, 12, 14 and 16 bits that holds the
       largest colour value is taken as the range, unless all values are multiples of 256 or 257, as in 8-bit pictures
-      that were stretched to 16 bits. An `ImageWarning` says so if the range is less than 16 bits. A file with no value
-      above 255 is thus read as it is: as a true 16-bit picture it would be black. Where a file declares its range,
-      nothing is guessed.
-    - Of several frames or pages the first is read, with an `ImageWarning`.
-    - Damage inside a file is an error where the format has checksums or the decoder gives up, and otherwise an
-      `ImageWarning`: for JPEG and AVIF where the decoder complains, for JPEG, WebP, HEIC and JPEG 2000 where there are
-      long runs of zero bytes. Damaged pixels of BMP, TGA, PPM and uncompressed TIFF files can't be told from sound ones.
+      that were stretched to 16 bits. An `ImageWarning` says so if the range is less than 16 bits. So a file with no value
+      above 255 is not rescaled; as a true 16-bit picture, it would be black. If a file declares its range, nothing is
+      guessed.
+    - If there are several frames or pages, the first one is read, with an `ImageWarning`.
+    - Damage inside a file raises an error if the format has checksums or the decoder gives up. Otherwise, it causes an
+      `ImageWarning`: for JPEG and AVIF if the decoder complains, for JPEG, WebP, HEIC and JPEG 2000 if there are long
+      runs of zero bytes. In BMP, TGA, PPM and uncompressed TIFF files, damaged pixels can't be detected.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
 def _without_size_limit() -> Iterator[None]:
     """Let Pillow read pictures of any size in a `with` block: beyond 179 megapixels, it suspects an attack."""
     with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")                    # remarks on odd metadata
+        warnings.simplefilter("ignore")                    # warnings about unusual metadata
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield
@@ -129,7 +129,7 @@ def _without_size_limit() -> Iterator[None]:
 
 
 def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
-    """Do the work of `decode`, and append to `notices` what the caller should know."""
+    """Do the work of `read`, and append to `notices` what the caller should know."""
     if path.suffix.lower() in UNREADABLE_SUFFIXES and not data.startswith((b"\xff\xd8\xff", _PNG)):
         raise ValueError(f"{path} is {UNREADABLE_SUFFIXES[path.suffix.lower()]}")
     if data.startswith(_PNG):
@@ -143,7 +143,7 @@ def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
         kind, pixels, orientation = picture.format or "", picture.width * picture.height, _orientation(picture, data)
         if pixels > MAX_PIXELS:
             raise ValueError(f"{path} has {picture.width} x {picture.height} pixels, more than the {MAX_PIXELS:,} that "
-                             "OpenCV takes: save a smaller copy of the picture")
+                             "OpenCV accepts: save a smaller copy of the picture")
         np.empty(12 * pixels, np.uint8)     # reading needs this much memory; without it, a decoder might blame the file
         notices.extend(_about_frames(picture, data))
     white = _white(kind, data, tags)
@@ -175,7 +175,7 @@ def _read(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
 # ---------------------------------------------------------------- the decoders
 
 def _open(path: Path, data: bytes) -> Image.Image | None:
-    """Let Pillow read the header; None if it doesn't know the kind of file."""
+    """Let Pillow read the header; None if it doesn't recognise the format."""
     formats = [*_FORMATS, "TGA"] if path.suffix.lower() == ".tga" else [*_FORMATS]      # other bytes may look like a TGA
     if re.match(rb"....ftyp(he|mif1|msf1)", data, re.DOTALL) and b"avif" not in data[:64]:
         try:
@@ -246,7 +246,7 @@ def _plain_png(path: Path, data: bytes) -> bytes:
     while position < len(data):
         name, end = data[position + 4:position + 8], position + 12 + int.from_bytes(data[position:position + 4], "big")
         if end > len(data) and not data.endswith(_PNG_END):
-            return b"".join([*kept, data[position:]])      # its end is missing: Pillow finds out whether pixels are, too
+            return b"".join([*kept, data[position:]])      # its end is missing; Pillow finds out whether pixels are missing too
         if (name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
                 and zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big")):
             raise ValueError(f"{path} can't be read completely (its chunk {name.decode()} has a wrong checksum): "
@@ -260,7 +260,7 @@ def _plain_png(path: Path, data: bytes) -> bytes:
 
 
 def _tiff_tags(data: bytes) -> Tags:
-    """Tags of the first page of a TIFF file on how its samples are stored; {} for other files and if they can't be read."""
+    """Return the tags that say how a TIFF file's first page stores its samples; {} for other files, or if that fails."""
     tags: Tags = {}
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         with contextlib.suppress(Exception):
@@ -275,7 +275,7 @@ def _tiff_tags(data: bytes) -> Tags:
 
 
 def _white(kind: str, data: bytes, tags: Tags) -> int | None:
-    """Return the value of white in the samples as OpenCV gives them; None if a file of 16 or more bits doesn't say."""
+    """Return the value of white in the samples as OpenCV returns them; None if a file of 16 or more bits doesn't say."""
     bits = 8
     if kind == "PNG":
         bits = data[24]
@@ -292,13 +292,13 @@ def _white(kind: str, data: bytes, tags: Tags) -> int | None:
 
 
 def _orientation(picture: Image.Image, data: bytes) -> int:
-    """Return the Exif orientation that is left to be applied: 1 is upright."""
+    """Return the Exif orientation that still has to be applied; 1 is upright."""
     if picture.format == "TIFF":
-        return 1                                           # Pillow and OpenCV turn it themselves
+        return 1                                           # Pillow and OpenCV rotate it themselves
     exif = Image.Exif()
     with contextlib.suppress(Exception):                   # whatever is wrong with the metadata, there are pixels
         if picture.format in ("AVIF", "HEIF") and not re.search(rb"\0\0\0\x09(irot|imir)", data):
-            exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])      # Pillow passes over it
+            exif.load(re.split(rb"(?=II\*\0|MM\0\*)", data, maxsplit=1)[1][:2 ** 20])      # Pillow ignores it
         elif picture.format == "PNG" and "exif" not in picture.info and b"eXIf" in data:     # it stands after the pixels,
             with Image.open(io.BytesIO(data), formats=["PNG"]) as whole:                     # so they have to be read first
                 whole.load()
@@ -320,7 +320,7 @@ def _about_frames(picture: Image.Image, data: bytes) -> list[str]:
     advice = {"GIF": "use video.Reader for the whole clip", "PNG": "use video.Reader for the whole clip",
               "WEBP": "save it as GIF or MP4 and use video.Reader for the whole clip",
               "AVIF": "save it as GIF or MP4 and use video.Reader for the whole clip"}
-    return [f"only the first of {frames} frames is read: {advice.get(kind, 'save the others as files of their own')}"
+    return [f"only the first of {frames} frames is read: {advice.get(kind, 'save the others as separate files')}"
             ] if frames > 1 else []
 
 
@@ -333,7 +333,7 @@ def _to_bgr(picture: Image.Image) -> npt.NDArray[np.uint8]:
         picture = Image.new("RGB", layer.size, "white")
         picture.paste(layer, mask=layer)
     elif picture.mode == "CMYK" and picture.info.get("icc_profile"):
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):       # a broken profile: as without one
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):       # a broken profile is ignored
             picture = ImageCms.profileToProfile(picture, io.BytesIO(picture.info["icc_profile"]),
                                                 ImageCms.createProfile("sRGB"), outputMode="RGB") or picture
     if picture.mode != "RGB":
@@ -408,7 +408,7 @@ def _turn(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint
     return np.asarray(cv2.rotate(image, rotation[orientation]), np.uint8) if orientation in rotation else image
 
 
-# ---------------------------------------------------------------- damage that Pillow passes over
+# ---------------------------------------------------------------- damage that Pillow does not notice
 
 def _damage(picture: Image.Image, data: bytes) -> list[str]:
     """Return a sentence if a file seems damaged although Pillow has decoded it, otherwise nothing."""
@@ -427,8 +427,8 @@ def _damage(picture: Image.Image, data: bytes) -> list[str]:
         pixels = data[data.find(_CODESTREAM):] if picture.format == "JPEG2000" else data
         if zeros in pixels and not any(zeros in value for value in picture.info.values() if isinstance(value, bytes)):
             found = "a run of zero bytes"                  # and not in Exif, XMP or a profile
-    return [f"part of this picture seems to be damaged ({found}), so faces may be missing or wrong: copy or download it "
-            "again"] if found else []
+    return [f"part of this picture seems to be damaged ({found}), so faces may be missed or labelled wrongly: copy or "
+            "download it again"] if found else []
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -450,10 +450,10 @@ def _is_frame_header(marker: int) -> bool:
 
 
 def _has_zeroed_scan(data: bytes) -> bool:
-    """Tell whether 64 zero bytes in a row stand where a JPEG file should hold pixels.
+    """Tell whether a JPEG file has 64 zero bytes in a row where it should have pixels.
 
-    In sound files, zero bits are the code of whatever comes first in a Huffman table. Runs of them can only be right if
-    that is EOB, "no more coefficients", as in flat areas of files with optimised tables.
+    In intact files, zero bits encode whatever comes first in a Huffman table. Runs of them are only plausible if that
+    is EOB, "no more coefficients", as in flat areas of files with optimised tables.
     """
     sequential, zeros_are_eob = False, {}
     for marker, content, scan in _jpeg_segments(data):

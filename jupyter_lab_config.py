@@ -1,10 +1,10 @@
-"""Start JupyterLab with --config=jupyter_lab_config.py, as `make lab` does, and three things are better.
+"""Settings for JupyterLab, used with --config=jupyter_lab_config.py, as `make lab` does. They do three things.
 
 1. A link to a Markdown file, such as the contents or the glossary, opens as a page, not as text to edit.
-2. JupyterLab asks no other host for news. (Both: .jupyterlab/overrides.json.)
-3. The webcam is quicker: Jupyter's server lets a small message wait until the browser has acknowledged the message
-   before it, up to 40 ms (Nagle's algorithm). TCP_NODELAY sends it at once. If a later Jupyter looks different
-   inside, nothing happens.
+2. JupyterLab does not fetch news from the internet. (Both settings are in .jupyterlab/overrides.json.)
+3. The webcam has a shorter delay. Jupyter's server holds a small message back until the browser has acknowledged the
+   previous one, up to 40 ms (Nagle's algorithm); TCP_NODELAY sends it at once. If this doesn't work with a later
+   version of Jupyter, JupyterLab starts without it.
 """
 from pathlib import Path
 
@@ -29,5 +29,5 @@ def answer_at_once():
 
 try:
     answer_at_once()
-except Exception as problem:     # the lab starts all the same
+except Exception as problem:     # JupyterLab starts anyway
     print(f"jupyter_lab_config.py: the webcam runs at Jupyter's usual speed ({type(problem).__name__}: {problem})")

@@ -1,4 +1,7 @@
-"""Label one picture of a folder: what every worker process of batch.label_folder does. Imports little, so it starts quickly."""
+"""Label one picture of a folder: the work of every process that batch.label_folder starts.
+
+This module imports little, so that a process starts quickly.
+"""
 import errno
 import functools
 import hashlib
@@ -22,10 +25,10 @@ class Task(NamedTuple):
     path: str              # of the picture
     copy: str              # where its annotated copy goes, a .jpg
     model: str             # path of the network
-    model_digest: str      # what the network's file has to hold
+    model_digest: str      # digest of the network's file when the run began
     detector: str
     confidence: float
-    caller: int            # its process, or 0 on a cluster, where the caller may be on another machine
+    caller: int            # the caller's process id, or 0 on a cluster, where the caller may be on a different machine
 
 
 class Answer(NamedTuple):
@@ -33,14 +36,14 @@ class Answer(NamedTuple):
 
     content_digest: str            # digest of the file's content; "" if the picture has to be tried again next time
     rows: list[list[Any]]  # per face: x, y, w, h, label, probability, confidence, and the eight probabilities
-    note: str              # a sentence when there is something to say
+    note: str              # a sentence about anything unusual, or ""
     copied: int = 0        # bytes of the annotated copy, 0 if there is none
 
 
 @functools.lru_cache(maxsize=2)
 def _network(model: str, digest: str) -> cv2.dnn.Net:
     if digest_of_file(Path(model)) != digest:
-        raise OSError(f"{model} is not the network that this run began with: run again")
+        raise OSError(f"{model} was changed after this run began: run the same line again")
     return helpers.load_network(model)
 
 
@@ -104,7 +107,7 @@ def label_image(task: Task) -> Answer:
         faces = helpers.classify_expressions(image, found, net=net)
         drawn = helpers.draw(image, faces)
     except (OSError, ValueError, MemoryError, cv2.error) as problem:
-        remove_copy(Path(task.copy))                   # the copy of what the file held before is out of date
+        remove_copy(Path(task.copy))                   # the copy shows what the file contained before
         again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
         return Answer("" if again else content_digest, [], _printable(str(problem)) or type(problem).__name__)
     copied = 0
@@ -112,7 +115,7 @@ def label_image(task: Task) -> Answer:
         save_image(Path(task.copy), drawn)
         copied = Path(task.copy).stat().st_size
     except OSError as problem:
-        if problem.errno != errno.ENAMETOOLONG:        # no fault of this picture, and the next one would fail as well
+        if problem.errno != errno.ENAMETOOLONG:        # not this picture's fault: the next one would fail too
             raise OSError(f"the annotated copy {task.copy} can't be written ({problem.strerror or problem}): {cure(problem)}, "
                           "and run the same line again to resume") from None
         notes.append("no annotated copy: its path would be too long for this file system")
@@ -144,7 +147,7 @@ def remove_copy(path: Path) -> None:
 
 
 def save_image(path: Path, image: helpers.Image) -> None:
-    """Write an image, uint8 (H, W, 3) BGR, as a complete JPEG or not at all; makes the folder."""
+    """Write an image, uint8 (H, W, 3) BGR, as a complete JPEG or not at all. Creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = image.shape[:2]
     if max(height, width) > 65500:                     # the most that JPEG holds

@@ -1,4 +1,4 @@
-"""Where batch.py keeps what it found: one SQLite file that knows what each result was made from.
+"""The results of batch.py: one SQLite file that records what each result was made from.
 
 A result is kept together with a digest of the file that it came from and of everything that produced it: the network,
 the detector, the options and the code. If one of them differs, the stored result is ignored.
@@ -48,12 +48,12 @@ def digest_of(*values: Any) -> str:
 
 
 def code_digest(name: str) -> str:
-    """Return the digest of one of this project's files, which is also the one of the code that runs.
+    """Return the digest of one of this project's files, after checking that the imported code is the same.
 
     Raises
     ------
     RuntimeError
-        If the file was edited after it was imported: its results could not be told from those of the new code.
+        If the file was edited after it was imported, because old and new results would be mixed.
     """
     digest = digest_of_file(helpers.ROOT / name)
     if LOADED_CODE.setdefault(name, digest) != digest:
@@ -105,16 +105,16 @@ class ResultStore:
     Parameters
     ----------
     folder : pathlib.Path
-        Where the results go. Made if it does not exist; otherwise empty, or with results of the same source in it.
+        Where the results go. Created if it does not exist; otherwise empty, or with results of the same source.
     source : str
         What the results are about, such as "folder /home/ada/holiday".
 
     Raises
     ------
     ValueError
-        If the folder holds other files, results of another source, or a damaged store.
+        If the folder contains other files, results of a different source, or a damaged store.
     OSError
-        If the folder can't be written to, the disk is full, or another run has it.
+        If the folder can't be written to, the disk is full, or another run is using it.
     """
 
     def __init__(self, folder: Path, source: str) -> None:
@@ -124,7 +124,7 @@ class ResultStore:
             folder.mkdir(parents=True, exist_ok=True)
             others = [file for file in folder.iterdir() if file != path]
             if others and not path.exists():
-                raise ValueError(f"{folder.resolve()} holds other files: give a new folder for the results")
+                raise ValueError(f"{folder.resolve()} contains other files: give a new folder for the results")
             if others and path.stat().st_size == 0:
                 raise self._damaged("it is empty")
         except OSError as problem:
@@ -168,14 +168,14 @@ class ResultStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store. A second call does nothing."""
+        """Close the store. A second call does nothing."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _not_writable(self, problem: BaseException) -> OSError:
-        return OSError(f"the results can't be written to {self.folder.absolute()} ({problem}): {cure(problem)}; what is there "
-                       "already is kept")
+        return OSError(f"the results can't be written to {self.folder.absolute()} ({problem}): {cure(problem)}. Earlier "
+                       "results are kept")
 
     def _explain(self, problem: sqlite3.Error) -> Exception:
         said = str(problem)
@@ -186,7 +186,7 @@ class ResultStore:
         return self._damaged(said)
 
     def _damaged(self, said: str) -> ValueError:
-        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete the whole folder, or give another "
+        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete the whole folder, or give a different "
                           "one, and everything is labelled again")
 
     def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
@@ -198,23 +198,23 @@ class ResultStore:
             raise self._explain(problem) from None
 
     def set_fact(self, name: str, value: str) -> None:
-        """Keep a fact about the whole run, such as the digest of an exported table."""
+        """Store a fact about the whole run, such as the digest of an exported table."""
         self._execute("insert or replace into facts values (?, ?)", (name, value))
 
     def get_fact(self, name: str) -> str:
-        """Return a fact that was kept, or an empty string."""
+        """Return a stored fact, or an empty string."""
         rows = self._execute("select value from facts where name = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
     def keep(self, key: bytes, content_digest: str, settings: str, value: Any) -> None:
-        """Keep one result.
+        """Store one result.
 
         Parameters
         ----------
         key : bytes
-            What it is about: a file name as the system stores it, or a part of a clip.
+            What the result is about: a file name as the system stores it, or a part of a clip.
         content_digest : str
-            Digest of the file that it came from, "" if it has to be done again next time.
+            Digest of the file that the result came from; "" if it has to be computed again next time.
         settings : str
             From `settings_digest`.
         value : object
@@ -227,7 +227,7 @@ class ResultStore:
     def kept(self, settings: str) -> Iterator[tuple[bytes, str, Any]]:
         """Iterate over the results that were made with these settings: (key, content digest, value).
 
-        Results whose content was altered since they were kept are passed over.
+        Results that were altered since they were stored are skipped.
         """
         for key, content_digest, text, seal in self._execute("select key, source, value, seal from results where made_with = ?",
                                                      (settings,)):
@@ -244,10 +244,10 @@ class ResultStore:
 
 
 def cure(problem: BaseException) -> str:
-    """Say what helps against a file that can't be written."""
+    """Say what to do if a file can't be written."""
     number = problem.errno if isinstance(problem, OSError) else None
     if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return "there is a file where a folder should be, or the other way round: move it away, or give another folder"
+        return "there is a file where a folder should be, or the other way round: move it away, or give a different folder"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "give a folder that you may write to, or close the program that has the file open"
     return "make room on the disk, or give a folder that you may write to"

@@ -1,4 +1,4 @@
-"""Compose Media/room.webm: three people side by side, who come and go.
+"""Compose Media/room.webm: people side by side in three positions, who come and go.
 
     python Media/make_room.py
 

@@ -31,10 +31,10 @@ from onnx import numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 import helpers
-from checks import check_file, check_network_bytes, check_number, save_atomically
+from checks import check_file, check_number, save_atomically
 from helpers import Face, PathLike
 
-ABSENT_CLASS_BIAS = -10_000.0   # an expression without pictures gets this bias, so that it is never the label
+ABSENT_CLASS_BIAS = -10_000.0   # an expression without pictures gets this bias, so that it is never predicted
 DEFAULT_C = 0.01                # scikit-learn's C: small, because few pictures need strong regularisation
 BATCH_SIZE = 64
 HOLD_OUT = 0.25                 # fraction of each class
@@ -533,9 +533,9 @@ def replace_last_layer(model: PathLike, weights: npt.ArrayLike, bias: npt.ArrayL
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"{out} should end in .onnx")
     if out.exists() and (out.samefile(model) or out.samefile(helpers.MODEL_PATH)):
-        raise ValueError(f"{out} is the network itself, which would be lost: choose another file")
+        raise ValueError(f"{out} is the network itself, which would be lost: choose a different file")
     if not out.parent.is_dir():
-        raise FileNotFoundError(f"no folder {out.parent.resolve()}: make it first")
+        raise FileNotFoundError(f"no folder {out.parent.resolve()}: create it first")
     output = file.graph.output[0].name
     replaced = _output_nodes(file.graph)
     used = {name for node in file.graph.node if node not in replaced for name in node.input}
@@ -586,16 +586,10 @@ def load_custom_network(path: PathLike) -> tuple[cv2.dnn.Net, tuple[str, ...]]:
     TypeError, FileNotFoundError, ValueError
         If it is not a path, not there, damaged, or a network without names of classes.
     """
-    path = check_file(path, "network")
-    data = np.fromfile(path, np.uint8)
-    check_network_bytes(path, data)
-    try:
-        net = cv2.dnn.readNetFromONNX(data)
-    except cv2.error:
-        raise ValueError(f"{path} is not a complete ONNX file ({len(data):,} bytes): copy or download it again") from None
-    notes = {item.key: item.value for item in onnx.load(str(path)).metadata_props}
+    net = helpers.load_network(path, classes=None)
+    notes = {item.key: item.value for item in onnx.load(str(check_file(path, "network"))).metadata_props}
     if CLASSES_KEY not in notes:
-        raise ValueError(f"{path} holds no names of classes: load it with helpers.init_emotion")
+        raise ValueError(f"{path} contains no class names: load it with helpers.init_emotion")
     return net, tuple(json.loads(notes[CLASSES_KEY]))
 
 
@@ -615,21 +609,15 @@ def classify_custom(image: helpers.Image, net: cv2.dnn.Net, classes: Sequence[st
     Returns
     -------
     list of Face
-        As `helpers.detect_emotions`, with the classes in place of the expressions, so that `helpers.draw` takes it.
+        As `helpers.detect_emotions`, with the classes instead of the expressions, so that `helpers.draw` takes it.
 
     Raises
     ------
     ValueError, ImportError, TypeError
-        As `helpers.detect_faces`.
+        If `classes` don't fit the network, and as `helpers.detect_faces`.
     """
-    faces: list[Face] = []
-    for face in helpers.detect_faces(image, detector=detector, confidence=confidence):
-        net.setInput(helpers.preprocess(helpers.crop_face(image, face["box"])))
-        probabilities = helpers.softmax(net.forward().ravel())
-        best = int(probabilities.argmax())
-        faces.append({**face, "label": classes[best], "probability": float(probabilities[best]),
-                      "emotions": dict(zip(classes, probabilities.tolist()))})
-    return faces
+    faces = helpers.detect_faces(image, detector=detector, confidence=confidence)
+    return helpers.classify_expressions(image, faces, net=net, labels=classes)
 
 
 # ---------------------------------------------------------------- the script
@@ -646,7 +634,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pictures", required=True, help="folder with one subfolder of pictures per expression")
-    parser.add_argument("--test", help="another such folder, of pictures of other people, to measure on")
+    parser.add_argument("--test", help="a folder of the same kind, with pictures of different people, to measure on")
     parser.add_argument("--model", default=helpers.MODEL_PATH, type=Path, help="the network to adapt")
     parser.add_argument("--out", required=True, type=Path, help="the new network")
     parser.add_argument("--alpha", type=float,
@@ -654,10 +642,10 @@ def main() -> None:
     parser.add_argument("--balance", action=argparse.BooleanOptionalAction, default=True,
                         help="let each class count equally, however many pictures it has")
     parser.add_argument("--hold-out", type=float, default=HOLD_OUT, metavar="FRACTION",
-                        help="fraction of each class that is used to measure, not to learn; 0 uses all of them to learn "
+                        help="fraction of each class that is held out for measuring; 0 uses all pictures for training "
                              "(default: %(default)s, where that gives 20 pictures)")
     parser.add_argument("--custom-classes", action="store_true",
-                        help="take the names of the subfolders as classes, in place of the eight expressions")
+                        help="take the names of the subfolders as classes, instead of the eight expressions")
     args = parser.parse_args()
     if args.alpha is not None and not 0 <= args.alpha <= 1:
         parser.error("--alpha must be between 0 (old weights) and 1 (new weights)")
@@ -684,7 +672,7 @@ def main() -> None:
         parser.error(str(problem))
     absent = [name for label, name in enumerate(classes) if label not in labels[learn]]
     if absent and alpha:
-        print(f"without pictures, and therefore never the label from now on: {', '.join(absent)}")
+        print(f"without pictures, so these can no longer be predicted: {', '.join(absent)}")
     print(f"{args.out}: a new last layer, fitted to {len(learn)} faces.")
     if not len(test_labels):
         print("Whether it is better was not measured. Use --test, or give about 80 pictures, so that some can be held out.")

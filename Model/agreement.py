@@ -1,14 +1,14 @@
-"""How well do people agree with people? Computed from the votes alone: the yardstick for a network's accuracy.
+"""How well do people agree with each other? Computed from the votes alone, as a baseline for a network's accuracy.
 
     python Model/agreement.py --data DIR --split valid          # a minute or so
     python Model/agreement.py --votes Model/valid.npz           # the same without the faces
 
-Two figures, each by the rule that also makes a face count for the network (`ferplus.majority_labels`):
+Two figures, both by the rule that also decides which faces count for the network (`ferplus.majority_labels`):
 
-- one against nine: take one tagger out; where the other nine have a majority label, does the tagger give it? This is
+- one against nine: leave one tagger out. If the other nine have a majority label, did the tagger choose it? This is
   computed exactly, over all taggers of all faces.
-  Then the same on the faces that count for the network, where all ten together have a majority label.
-- five against five: split the ten taggers at random; where both halves have a majority label, is it the same one? The
+  The same is computed on the faces that count for the network, where all ten together have a majority label.
+- five against five: split the ten taggers at random. If both halves have a majority label, is it the same one? The
   mean of --repeats random splits with a fixed seed.
 """
 import argparse

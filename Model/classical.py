@@ -1,4 +1,4 @@
-"""What came before deep networks, one small function per step: cascades, eigenfaces, LBP, HOG, landmarks, SVMs.
+"""The methods from before deep networks, one small function per step: cascades, eigenfaces, LBP, HOG, landmarks, SVMs.
 
     from Model import classical
     classical.classify("HOG + linear SVM", helpers.crop_face(image, box))      # "Happy"
@@ -40,7 +40,7 @@ DEFAULT_LANDMARK_BOX = (0.04, 0.12, 0.96, 0.99)   # left, top, right, bottom of 
 CLASS_SETS = {2: (0, 1), 3: (0, 1, 2), 8: tuple(range(8))}      # indices into EMOTIONS: the 2 and 3 most frequent, all
 HAPPY = EMOTIONS.index("Happy")
 
-_lock = threading.Lock()   # an OpenCV cascade gives wrong answers when two threads use it at once
+_lock = threading.Lock()   # an OpenCV cascade returns wrong answers when two threads use it at once
 
 Rows = npt.NDArray[np.float32]
 ModelArrays = dict[str, npt.NDArray[Any]]
@@ -54,7 +54,7 @@ def grey_face(face: Image, *, size: int = FACE_SIZE) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     face : numpy.ndarray
-        As `helpers.to_bgr` takes it.
+        Any array that `helpers.to_bgr` accepts.
     size : int
         Side of the square in pixels.
 
@@ -91,7 +91,7 @@ def equalised_pixels(faces: npt.NDArray[np.uint8]) -> Rows:
     Raises
     ------
     ValueError
-        For another shape or type.
+        For a wrong shape or type.
     """
     return np.array([cv2.equalizeHist(face).ravel() for face in _checked(faces)], np.float32)
 
@@ -114,7 +114,7 @@ def cascade(name: str) -> cv2.CascadeClassifier:
     Parameters
     ----------
     name : {"face", "smile", "eye"}
-        Which one.
+        The cascade.
 
     Returns
     -------
@@ -124,11 +124,11 @@ def cascade(name: str) -> cv2.CascadeClassifier:
     Raises
     ------
     ValueError
-        For another name.
+        For an unknown name.
     """
     files = {"face": "frontalface_default", "smile": "smile", "eye": "eye"}
     if name not in files:
-        raise ValueError(f"no cascade is called {name!r}: choose 'face', 'smile' or 'eye'")
+        raise ValueError(f"there is no cascade {name!r}: choose 'face', 'smile' or 'eye'")
     return cv2.CascadeClassifier(cv2.data.haarcascades + f"haarcascade_{files[name]}.xml")
 
 
@@ -141,7 +141,7 @@ def smile_neighbours(face: Image, *, scale_factor: float = 1.1) -> int:
     Parameters
     ----------
     face : numpy.ndarray
-        As `helpers.to_bgr` takes it.
+        Any array that `helpers.to_bgr` accepts.
     scale_factor : float
         Ratio between successive image sizes of the search, above 1.
 
@@ -153,7 +153,7 @@ def smile_neighbours(face: Image, *, scale_factor: float = 1.1) -> int:
     Raises
     ------
     ValueError
-        For another `scale_factor`.
+        For an invalid `scale_factor`.
     """
     if not scale_factor > 1:
         raise ValueError(f"scale_factor is {scale_factor!r}: each step makes the picture smaller, so give 1.05 or more")
@@ -185,7 +185,7 @@ def eigenfaces(rows: Rows, n_components: int) -> tuple[Rows, Rows]:
     Raises
     ------
     ValueError
-        For another `n_components`.
+        For an invalid `n_components`.
 
     Notes
     -----
@@ -193,7 +193,7 @@ def eigenfaces(rows: Rows, n_components: int) -> tuple[Rows, Rows]:
     smaller than the D x D covariance matrix of the pixels (Turk and Pentland 1991).
     """
     if not 0 < n_components < min(rows.shape):
-        raise ValueError(f"{n_components} eigenfaces of {len(rows)} faces with {rows.shape[1]} pixels: "
+        raise ValueError(f"n_components is {n_components}: for {len(rows)} faces with {rows.shape[1]} pixels, "
                          f"give 1 to {min(rows.shape) - 1}")
     mean = rows.mean(0, dtype=np.float64).astype(np.float32)
     centred = rows - mean
@@ -290,7 +290,7 @@ def nearest_neighbour(rows: Rows, gallery: Rows, labels: npt.NDArray[np.integer]
 # ---------------------------------------------------------------- local binary patterns
 
 def _uniform_patterns() -> npt.NDArray[np.uint8]:
-    """256 codes to 59 bins: one for each of the 58 codes whose ring of bits changes at most twice, one for all others."""
+    """Map the 256 codes to 59 bins: one for each of the 58 codes whose ring of bits changes at most twice, one for all others."""
     uniform = [code for code in range(256) if bin(code ^ (code >> 1 | (code & 1) << 7)).count("1") <= 2]
     return np.array([uniform.index(code) if code in uniform else 58 for code in range(256)], np.uint8)
 
@@ -309,7 +309,7 @@ def lbp_codes(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     numpy.ndarray
-        uint8 (H - 2, W - 2): one bit for each of the 8 neighbours, set if that is at least as bright as the pixel.
+        uint8 (H - 2, W - 2): one bit for each of the 8 neighbours, set if the neighbour is at least as bright as the pixel.
     """
     h, w = grey.shape
     ring = [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0)]
@@ -333,7 +333,7 @@ def lbp_histograms(faces: npt.NDArray[np.uint8]) -> Rows:
     Raises
     ------
     ValueError
-        For another shape or type.
+        For a wrong shape or type.
     """
     rows = []
     for face in _checked(faces):
@@ -365,11 +365,11 @@ def hog(faces: npt.NDArray[np.uint8], *, cell_size: int = 8, n_bins: int = 9) ->
     Raises
     ------
     ValueError
-        For another shape or type, cell size or number of bins.
+        For a wrong shape or type, cell size or number of bins.
     """
     if cell_size not in (4, 6, 8, 12, 16):
-        raise ValueError(f"cell_size is {cell_size!r}: the face of {FACE_SIZE} pixels is divided into "
-                         "cells of 4, 6, 8, 12 or 16")
+        raise ValueError(f"cell_size is {cell_size!r}: a face of {FACE_SIZE} pixels can be divided into "
+                         "cells of 4, 6, 8, 12 or 16 pixels")
     if not 2 <= n_bins <= 36:
         raise ValueError(f"n_bins is {n_bins!r}: give the number of orientations, 2 to 36")
     block, cell = (2 * cell_size, 2 * cell_size), (cell_size, cell_size)
@@ -395,7 +395,7 @@ def landmarks_path() -> Path:
     spec = importlib.util.find_spec("face_recognition_models")
     path = spec and spec.origin and Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
     if not path or not path.is_file():
-        raise ImportError("the 68 points need the package face_recognition_models: "
+        raise ImportError("the 68 landmarks need the package face_recognition_models: "
                           "pip install face_recognition_models==0.3.0")
     return path
 
@@ -406,7 +406,7 @@ def _dlib() -> tuple[Any, Any, Any]:
     try:
         import dlib
     except ImportError:
-        raise ImportError("the 68 points need dlib: pip install dlib-bin") from None
+        raise ImportError("the 68 landmarks need dlib: pip install dlib-bin") from None
     return dlib, dlib.get_frontal_face_detector(), dlib.shape_predictor(str(landmarks_path()))
 
 
@@ -418,7 +418,7 @@ def landmarks(face: Image, *, detect: bool = True) -> Rows | None:
     Parameters
     ----------
     face : numpy.ndarray
-        As `helpers.to_bgr` takes it.
+        Any array that `helpers.to_bgr` accepts.
     detect : bool
         True: dlib's detector looks for the face in the crop first. False: use DEFAULT_LANDMARK_BOX, which never fails.
 
@@ -465,7 +465,7 @@ def align_landmarks(points: npt.ArrayLike) -> Rows:
     Raises
     ------
     ValueError
-        For another shape, or if both eyes are at the same position.
+        For a wrong shape, or if both eyes are at the same position.
     """
     points = np.asarray(points, np.float32)
     if points.shape != (68, 2):
@@ -495,7 +495,7 @@ def geometric_features(points: npt.ArrayLike) -> dict[str, float]:
     -------
     dict of {str: float}
         One value per name in GEOMETRIC_FEATURES. Lengths are in eye distances. mouth_opening is the gap between the
-        lips, lip_height the distance of their outer edges, corner_lift how far the corners of the mouth are above its
+        lips, lip_height the distance between their outer edges, corner_lift how far the corners of the mouth are above its
         centre, brow_raise how far the brows are above the eyes, brow_gap the distance between the brows, and
         eye_aspect_ratio the height of an eye divided by its width.
 
@@ -520,7 +520,7 @@ def geometric_features(points: npt.ArrayLike) -> dict[str, float]:
 
 
 def is_smile(measured: Mapping[str, float], *, min_width: float = 0.95, min_lift: float = -0.02) -> bool:
-    """Decide by a hand-made rule: a smile is a wide mouth whose corners are lifted.
+    """Apply a hand-made rule: a smile is a wide mouth whose corners are lifted.
 
     Parameters
     ----------
@@ -569,7 +569,7 @@ def load_model(name: str, *, folder: PathLike | None = None) -> ModelArrays:
     path = Path(folder or MODEL_FOLDER) / f"{name}.npz"
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npz"))) or "none"
-        raise FileNotFoundError(f"no {path.name} in {path.parent.resolve()} (there: {there}): "
+        raise FileNotFoundError(f"no {path.name} in {path.parent.resolve()} (it contains: {there}): "
                                 "train it with Model/train_classical.py")
     with np.load(path) as arrays:
         return {key: arrays[key] for key in arrays}
@@ -633,7 +633,7 @@ def extract_features(name: str, faces: npt.NDArray[np.uint8], *, detect: bool = 
     Raises
     ------
     ValueError
-        For another name, shape or type.
+        For an unknown name, or a wrong shape or type.
     FileNotFoundError, ImportError
         As `load_model` and `landmarks`.
     """
@@ -650,7 +650,7 @@ def extract_features(name: str, faces: npt.NDArray[np.uint8], *, detect: bool = 
         model = load_model(name)
         return project(hog(faces), model["mean"], model["basis"]), everywhere
     if name not in ("measures", "points"):
-        raise ValueError(f"no model is called {name!r}: choose from {', '.join(METHODS.values())}")
+        raise ValueError(f"there is no model {name!r}: choose from {', '.join(METHODS.values())}")
     return landmark_features(name, [landmarks(face, detect=detect) for face in faces])
 
 
@@ -688,7 +688,7 @@ def classify(method: str, face: Image, *, detect: bool = True) -> str | None:
     method : str
         A key of METHODS.
     face : numpy.ndarray
-        As `helpers.to_bgr` takes it.
+        Any array that `helpers.to_bgr` accepts.
     detect : bool
         As for `landmarks`.
 
@@ -700,10 +700,10 @@ def classify(method: str, face: Image, *, detect: bool = True) -> str | None:
     Raises
     ------
     TypeError, ValueError, FileNotFoundError, ImportError
-        For another method, and as `grey_face` and `extract_features`.
+        For an unknown method, and as `grey_face` and `extract_features`.
     """
     if method not in METHODS:
-        raise ValueError(f"no method is called {method!r}: choose from {', '.join(METHODS)}")
+        raise ValueError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
     name = METHODS[method]
     rows, found = extract_features(name, grey_face(face)[None], detect=detect)
     return EMOTIONS[int(decision_function(load_model(name), rows)[0].argmax())] if found[0] else None

@@ -1,8 +1,8 @@
-"""What cameras do to a face: the random damage of training, and the eleven fixed corruptions of evaluation.
+"""What cameras do to a face: random damage for training, and eleven fixed corruptions for evaluation.
 
 Everything here works on one grey face, uint8 (48, 48), the size of a FER+ face, before it is enlarged for the network.
 Training never sees the fixed corruptions themselves, only random ones of the same kinds. The idea of fixed corruptions
-is that of Hendrycks and Dietterich 2019, arXiv 1903.12261.
+is from Hendrycks and Dietterich 2019, arXiv 1903.12261.
 """
 import math
 from collections.abc import Callable
@@ -208,7 +208,7 @@ def cover_rows(x: Image, first: int, last: int) -> Image:
     x : numpy.ndarray
         (H, W), 0..255.
     first, last : int
-        The first and the last of these rows.
+        The first and the last row to set.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
     python Model/draw_corruptions.py Model/emotion-ferplus-small.onnx [OTHER.onnx ...]
 
-The face is Media/clip_sad.jpg as the detector crops it, at 48 pixels like the faces of FER+. A few seconds.
+The face is Media/clip_sad.jpg as the detector crops it, at 48 pixels like the faces of FER+. It takes a few seconds.
 """
 import argparse
 from pathlib import Path
@@ -31,7 +31,7 @@ def fer_like_face(name: str) -> helpers.Image:
 def main() -> None:
     """Draw the picture for the networks that are given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="+", help="networks; the last one's labels stand lowest")
+    parser.add_argument("models", nargs="+", help="networks; their labels are drawn from top to bottom")
     parser.add_argument("--picture", default="clip_sad.jpg", help="a picture in Media/ (default: %(default)s)")
     args = parser.parse_args()
     face = fer_like_face(args.picture)

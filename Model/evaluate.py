@@ -6,11 +6,11 @@
 DIR holds ferplus_<split>.npz, as Model/prepare.py writes it. The script prints a report in about 20 seconds; --json
 also writes it as JSON, with the bins of the reliability diagram. --robustness adds the accuracy on faces that are
 shifted, scaled and squashed, as the boxes of detectors are, and takes a few minutes more. --keep FILE.npz writes what
-notebooks 11 and 12 need in place of the faces: all votes, and for each face the scores of six views and the features
+notebooks 11 and 12 need instead of the faces: all votes, and for each face the scores of six views and the features
 before the last layer. The results are the same on every run, except for the milliseconds. Those are measured for one
-face, in turns with a network of the original's architecture.
+face, alternating with a network of the original's architecture.
 
-A face counts if one of the eight expressions has more than half of its votes, without single votes: the "majority"
+A face counts if one of the eight expressions has more than half of its votes, after single votes are dropped: the "majority"
 rule of Barsoum et al. 2016, arXiv 1608.01041. The expected calibration error (ECE) is that of Guo et al. 2017, arXiv
 1706.04599: the difference between the probability of the label and the fraction of correct labels, averaged over 15
 bins.
@@ -61,7 +61,7 @@ def predict_scores(net: cv2.dnn.Net, faces: npt.NDArray[np.float32] | Sequence[n
     net : cv2.dnn.Net
         From `helpers.load_network`.
     faces : numpy.ndarray or list of numpy.ndarray
-        N faces, at least one, as `helpers.forward` takes them.
+        N faces, at least one, as for `helpers.forward`.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def predict_probabilities(net: cv2.dnn.Net, images: Sequence[Image] | Image) -> 
     net : cv2.dnn.Net
         From `helpers.load_network`.
     images : sequence of numpy.ndarray
-        N faces, at least one, as `helpers.preprocess` takes them.
+        N faces, at least one, as for `helpers.preprocess`.
 
     Returns
     -------
@@ -90,14 +90,14 @@ def predict_probabilities(net: cv2.dnn.Net, images: Sequence[Image] | Image) -> 
 
 
 def milliseconds_per_face(nets: Sequence[cv2.dnn.Net], image: Image) -> list[float]:
-    """Time networks on one face, in turns, so that a slow moment of the computer affects all of them.
+    """Time networks on one face, alternately, so that a slow moment of the computer affects all of them.
 
     Parameters
     ----------
     nets : sequence of cv2.dnn.Net
         From `helpers.load_network`.
     image : numpy.ndarray
-        A face, as `helpers.preprocess` takes it.
+        A face, as for `helpers.preprocess`.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def milliseconds_per_face(nets: Sequence[cv2.dnn.Net], image: Image) -> list[flo
 
 
 def load_vgg13() -> cv2.dnn.Net:
-    """Build and load a network of the original's architecture, with random weights: for timing only.
+    """Build and load a network of the original's architecture with random weights, for timing only.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The FER+ faces and their votes: the label rules that training and evaluation share.
+"""The FER+ faces and their votes, and the label rules that training and evaluation share.
 
 A split is one file, ``ferplus_<split>.npz``, as ``prepare.py`` writes it:
 
@@ -44,7 +44,7 @@ def load_split(folder: PathLike, split: str) -> tuple[npt.NDArray[np.uint8], npt
     FileNotFoundError
         If the file is missing.
     ValueError
-        If an array is missing or has another shape or type.
+        If an array is missing or has a wrong shape or type.
     """
     path = Path(folder).expanduser() / f"ferplus_{split}.npz"
     if not path.is_file():
@@ -81,7 +81,7 @@ def drop_single_votes(votes: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def majority_labels(votes: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    """Find the expression with more than half of the votes, without single votes.
+    """Find the expression with more than half of the votes, after single votes are dropped.
 
     This is the paper's "majority" rule, with which results on FER+ are usually compared.
 

@@ -2,10 +2,10 @@
 
     python Model/fetch_original.py
 
-35 MB from the ONNX model zoo: from Hugging Face, and if that fails from GitHub. The file only gets its name after its
-size and SHA-256 have been checked; until then it ends in .part, and a later run replaces what is left of an interrupted
-one. A correct file that is already there is not
-downloaded again. Then: helpers.init_emotion("Model/emotion-ferplus-8.onnx").
+It is 35 MB from the ONNX model zoo: from Hugging Face or, if that fails, from GitHub. The file only gets its name after
+its size and SHA-256 have been checked. Until then it ends in .part, and a later run replaces what is left of an
+interrupted one. A correct file that is already there is not downloaded again. To use the network:
+helpers.init_emotion("Model/emotion-ferplus-8.onnx").
 """
 import argparse
 import os
@@ -49,7 +49,7 @@ def check_download(path: str | os.PathLike[str], size: int) -> None:
     if start.startswith(b"<"):
         raise ValueError(f"sent a web page of {received} bytes instead of the file (does your network ask you to sign in?)")
     if received != size:
-        raise ValueError(f"sent {received:,} bytes instead of {size:,}: the download was cut short, or it is another file")
+        raise ValueError(f"sent {received:,} bytes instead of {size:,}: the download was cut short, or it is a different file")
 
 
 def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: str = SHA256, size: int = SIZE,
@@ -80,7 +80,7 @@ def fetch(path: str | os.PathLike[str], *, urls: Sequence[str] = URLS, sha256: s
     Raises
     ------
     RuntimeError
-        If no address returned the file; the message names a reason for each.
+        If no address returned the file; the message gives the reason for each.
     OSError
         If the file can't be written.
     """
@@ -126,7 +126,7 @@ def main() -> None:
         sys.exit(f"{NAME} could not be downloaded: {problem}")
     except OSError as problem:
         sys.exit(f"{args.out} could not be written ({problem.strerror or problem}): "
-                 "free some space, or choose another --out")
+                 "free some disk space, or choose a different --out")
     print(f"{path} is ready: {SIZE:,} bytes, and its SHA-256 is correct")
 
 

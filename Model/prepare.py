@@ -12,12 +12,12 @@ The first command writes ferplus_train.npz, ferplus_valid.npz and ferplus_test.n
 PrivateTest) to DIR, and prints how many rows were left out and why. It takes about a minute.
 
 The two tables correspond row by row. Some rows of FER+ have no image name, because the image is not a face. Those rows
-are left out, but they still count: if you join only the rows with a name, every later face gets the votes of another
-one. The image names are numbered (fer0000000.png, ...), so the script can tell when a row is missing or doubled, and
+are left out, but they still count: if you join only the rows with a name, every later face gets the votes of a
+different one. The image names are numbered (fer0000000.png, ...), so the script can tell when a row is missing or duplicated, and
 stops at the first one that does not fit.
 
 The second command is for your own pictures: MINE/Happy/*.jpg, MINE/Sad/*.jpg, ... for training, and a folder OTHERS of
-the same kind for validation. OTHERS must show other people than MINE; otherwise you measure how well the network
+the same kind for validation. OTHERS must show people who are not in MINE; otherwise you measure how well the network
 remembers faces. The largest face of each picture is cropped as in helpers.py, and counts as ten votes for the
 expression of its subfolder. With --arrays, the training split is DIR/ferplus_train.npz followed by your faces. Without
 --aside, DIR/ferplus_valid.npz becomes the validation split.
@@ -124,7 +124,7 @@ def first_misplaced_row(names: Sequence[str]) -> int | None:
     Returns
     -------
     int or None
-        The row, counted from 1. A row before it is missing, or it is doubled or in the wrong place. None if all names fit.
+        The row, counted from 1. A row before it is missing, or it is duplicated or in the wrong place. None if all names fit.
 
     Notes
     -----
@@ -189,7 +189,7 @@ def join_tables(faces: Sequence[Row], votes: Sequence[Row]) -> tuple[dict[str, A
                              "the tables do not belong together")
         if row == misplaced:
             raise ValueError(f"FER+ row {row} has the image name {name!r}, which does not fit the rows before it: a row is "
-                             "missing, doubled or in the wrong place, so faces would get the votes of others. "
+                             "missing, duplicated or in the wrong place, so faces would get the votes of other faces. "
                              "Download fer2013new.csv again")
         if not name:
             left_out["no image name"] += 1
@@ -282,12 +282,12 @@ def _named_split(folder: PathLike, split: str) -> Arrays:
 
 
 def save_split(folder: PathLike, split: str, arrays: Arrays) -> None:
-    """Write ``ferplus_<split>.npz``; there is never a half-written file.
+    """Write ``ferplus_<split>.npz``, complete or not at all.
 
     Parameters
     ----------
     folder : str or os.PathLike
-        The folder. It is made if it is missing.
+        The folder, created if it is missing.
     split : str
         Name of the split.
     arrays : tuple of numpy.ndarray
@@ -303,8 +303,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fer2013", help="path of fer2013.csv")
     parser.add_argument("--ferplus", help="path of fer2013new.csv")
-    parser.add_argument("--pictures", help="instead of the tables: folder of your own pictures, a subfolder per expression")
-    parser.add_argument("--aside", help="such a folder for validation, with other people")
+    parser.add_argument("--pictures", help="instead of the tables: folder of your own pictures, one subfolder per expression")
+    parser.add_argument("--aside", help="a folder of the same kind for validation, with different people")
     parser.add_argument("--arrays", help="folder with FER+ arrays, to which your faces are added")
     parser.add_argument("--out", required=True, help="folder to write to")
     args = parser.parse_args()
@@ -313,7 +313,7 @@ def main() -> None:
     if args.pictures and not (args.aside or args.arrays):
         parser.error("--pictures also needs faces for validation: --aside FOLDER, or --arrays with FER+ faces")
     if args.arrays and Path(args.arrays).expanduser().resolve() == Path(args.out).expanduser().resolve():
-        parser.error("--out is the same folder as --arrays, whose files would be lost: choose another one")
+        parser.error("--out is the same folder as --arrays, whose files would be lost: choose a different one")
     left_out: dict[Any, Any]
     try:
         if args.pictures:

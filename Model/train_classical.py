@@ -1,4 +1,4 @@
-"""Train the classical methods on FER+ and measure them beside the network: models and results for notebooks 13 to 17.
+"""Train the classical methods on FER+ and compare them with the network: models and results for notebooks 13 to 17.
 
     pip install -r requirements.txt
     python Model/train_classical.py --data DIR
@@ -9,8 +9,8 @@ The same data and seed give the same models and results, except for the millisec
 same run and on the same faces, so run this again when the network changes.
 
 A face of the validation split counts if one of the eight expressions has more than half of its votes (the paper's
-majority rule, arXiv 1608.01041). If a method does not find the face, that counts as wrong. With 2 and 3 classes, only
-faces of those classes are used, for training too. Of the network's scores, only those of these classes are compared.
+majority rule, arXiv 1608.01041). If a method does not find the face, its answer counts as wrong. With 2 and 3 classes,
+only faces of those classes are used, for training too. Of the network's scores, only those of these classes are compared.
 """
 import argparse
 import functools
@@ -165,7 +165,7 @@ def precision_recall_f1(smiles: npt.NDArray[np.bool_], found: npt.NDArray[np.boo
 
 
 def best_thresholds(widths: Rows, lifts: Rows, smiles: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Search the thresholds of `classical.is_smile` with the highest F1.
+    """Find the thresholds of `classical.is_smile` with the highest F1.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class Run:
     data : str or os.PathLike
         Folder with ferplus_train.npz and ferplus_valid.npz.
     out : str or os.PathLike
-        Folder for models and results. It is made if it is missing.
+        Folder for models and results, created if it is missing.
     faces : int
         How many training faces to draw.
 
@@ -413,7 +413,7 @@ def crop_still(name: str) -> Image:
 
 
 def _accuracies(rows: dict[str, Any]) -> str:
-    """The accuracies with 2, 3 and 8 classes as text."""
+    """Format the accuracies with 2, 3 and 8 classes as text."""
     return "  ".join(f"{classes}: {rows[str(classes)]['accuracy']:.1%}" for classes in classical.CLASS_SETS)
 
 

@@ -6,7 +6,7 @@ project = html_title = "Facial expression recognition, cell by cell"
 extensions = ["myst_nb",                   # notebooks and Markdown as pages
               "sphinx.ext.autodoc", "numpydoc"]     # the page on the functions, from their docstrings
 autodoc_typehints = "none"                 # the types are in the text
-autodoc_preserve_defaults = True           # names of constants, not their values on the machine that built it
+autodoc_preserve_defaults = True           # names of constants, not their values on the machine that builds the page
 numpydoc_show_class_members = False
 root_doc = "README"
 include_patterns = ["README.md", "CONTRIBUTING.md", "notebooks/*.ipynb", "*/*.md"]
@@ -17,9 +17,9 @@ nb_ipywidgets_js = {}                      # no widgets, so no scripts from else
 myst_heading_anchors = 4                   # links such as README.md#the-notebooks
 html_theme = "sphinx_book_theme"
 html_theme_options = {"navbar_persistent": [], "footer_content_items": [],
-                      "show_prev_next": False}       # each notebook brings its own links
+                      "show_prev_next": False}       # each notebook has links of its own
 html_static_path = html_css_files = ["site.css"]
-html_context = {"default_mode": "auto"}    # light or dark, as the reader's system
+html_context = {"default_mode": "auto"}    # light or dark, like the reader's system
 
 CONTENTS = """
 ```{toctree}
@@ -31,7 +31,7 @@ notebooks/*
 ```
 ```{toctree}
 :hidden:
-:caption: Beside them
+:caption: Reference
 
 docs/glossary
 docs/api

@@ -23,11 +23,11 @@ import video
 from Model.vgg13 import build_vgg13
 
 CLIP = helpers.ROOT / "Media" / "sad_to_happy.mp4"
-PLAIN_FRAMES = 72     # the plain loop is slow, and this many frames are enough to time it
+PLAIN_FRAMES = 72     # the plain loop is slow, and so many frames are enough to time it
 
 
 def plain_fps(network):
-    """Frames per second of the plain loop: read, flip, detect, classify, draw."""
+    """Return the frames per second of the plain loop: read, flip, detect, classify, draw."""
     helpers.init_emotion(network)
     began = time.perf_counter()
     with video.Reader(CLIP) as clip:
@@ -57,7 +57,7 @@ def agreement(answers, reference):
 
 
 def one_and_four_faces():
-    """Milliseconds per frame of ExpressionTracker with one face, and with four, in a picture of the same size."""
+    """Return the milliseconds per frame of ExpressionTracker with one face, and with four, in a picture of the same size."""
     with video.Reader(CLIP) as clip:
         frames = [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA) for _, frame in clip]
     blank = np.full_like(frames[0], 90)
@@ -77,7 +77,7 @@ def one_and_four_faces():
 
 
 def memory_mb():
-    """Resident memory of this process in MB, or None where it is unknown (only Linux tells)."""
+    """Resident memory of this process in MB, or None if it is unknown; only Linux reports it."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return None
@@ -85,7 +85,7 @@ def memory_mb():
 
 
 def memory_growth(frames):
-    """(MB after a tenth of the frames, MB after all): the clip again and again through ExpressionTracker and draw."""
+    """(MB after a tenth of the frames, MB after all): run the clip through ExpressionTracker and draw, over and over."""
     number, marks = 0, []
     with video.ExpressionTracker() as tracker:
         while number < frames:
@@ -116,7 +116,7 @@ def compare(network, runs=3):
 
 
 def many_frames(text):
-    """For argparse: a number of frames that is large enough for memory to tell something."""
+    """For argparse: a number of frames that is large enough to show whether memory grows."""
     if not text.isdecimal() or int(text) < 100:
         raise argparse.ArgumentTypeError(f"{text}: give a whole number of frames, 100 or more")
     return int(text)

@@ -1,4 +1,4 @@
-"""Shared by the tests: the project's pictures, and networks built for one purpose."""
+"""What the tests share: the project's pictures, and networks built for one purpose."""
 import io
 import shutil
 import sys
@@ -41,7 +41,7 @@ def pictures():
 
 
 def write_network(path, weight, bias, batch=1, side=64, channels=1):
-    """An ONNX file: flatten to a constant shape, one matrix, as the original ends; returns its path."""
+    """Write an ONNX file that flattens its input to a constant shape and multiplies it by a matrix, like the end of the original."""
     inputs = helper.make_tensor_value_info("Input3", TensorProto.FLOAT, [batch, channels, side, side])
     output = helper.make_tensor_value_info("Plus692_Output_0", TensorProto.FLOAT, [batch, len(bias)])
     rows = batch if isinstance(batch, int) else -1
@@ -61,7 +61,7 @@ def write_network(path, weight, bias, batch=1, side=64, channels=1):
 
 @pytest.fixture
 def network_saying(tmp_path):
-    """A function: eight (or more) scores to an ONNX file that gives them for every picture."""
+    """Return a function that turns eight (or more) scores into an ONNX file that returns them for every picture."""
     def build(scores, **options):
         size = options.get("channels", 1) * options.get("side", 64) ** 2
         return write_network(tmp_path / "saying.onnx", np.zeros((size, len(scores))), scores, **options)
@@ -69,7 +69,7 @@ def network_saying(tmp_path):
 
 
 def run_main(main, *arguments):
-    """What a script does with these arguments, in this process; an exception that it lets out fails the test."""
+    """Run a script with these arguments, in this process; an uncaught exception fails the test."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", [main.__module__, *map(str, arguments)])

@@ -1,4 +1,4 @@
-"""Run all notebooks from top to bottom and save them with their outputs, pictures made small.
+"""Run all notebooks from top to bottom and save them with their outputs, with pictures reduced in size.
 
     make notebooks            # after any change to a notebook, to helpers.py or to the network
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 
 def smaller(png):
-    """A base64 PNG with at most 255 colours: a third of the size, and hardly a difference to see."""
+    """Reduce a base64 PNG to 255 colours: a third of the size, with hardly a visible difference."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     out = io.BytesIO()
     picture.quantize(255, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)

@@ -150,7 +150,7 @@ def test_a_quarter_of_each_class_is_held_out():
     assert sorted([*learn, *test]) == list(range(243))
     assert np.bincount(labels[test], minlength=7).tolist() == [50, 0, 0, 10, 0, 0, 0]
     assert np.array_equal(test, adapt.hold_out(labels)[1])                        # the same ones every time
-    assert len(set(np.diff(np.sort(test[test < 200])))) > 1                       # in no fixed order
+    assert len(set(np.diff(np.sort(test[test < 200])))) > 1                       # in random order
     assert np.bincount(labels[adapt.hold_out(labels, fraction=0.5)[1]])[[0, 3, 6]].tolist() == [100, 20, 1]
 
 
@@ -188,7 +188,7 @@ def test_the_paired_test_is_the_sign_test(only_first, only_second, p):
 
 @pytest.mark.parametrize("before, after, words", [
     ([False] * 30, [True] * 30, "better"), ([True] * 30, [False] * 30, "worse"), ([True] * 30, [True] * 30, "no clear difference")])
-def test_what_follows_from_the_comparison_is_said(before, after, words):
+def test_what_follows_from_the_comparison_is_printed(before, after, words):
     said = adapt.verdict(np.array(before), np.array(after))
     assert words in said and sum(word in said for word in ("better", "worse", "no clear difference")) == 1
 
@@ -301,6 +301,10 @@ def test_a_network_with_classes_of_your_own(own_names, tmp_path):
     assert adapt.classify_custom(np.full((200, 200, 3), 128, np.uint8), net, names) == []
     with pytest.raises(ValueError, match="returns 2 scores, but there are 8 expressions"):
         helpers.load_network(path)
+    with pytest.raises(ValueError, match="returns 2 scores, but there are 3 labels"):
+        adapt.classify_custom(helpers.read_image(paths[0]), net, (*names, "third"))
+    with pytest.raises(ValueError, match="returns 2 scores, but there are 8 labels"):
+        helpers.classify_expressions(helpers.read_image(paths[0]), [{"box": [0, 0, 40, 40]}], net=net)
 
 
 def test_only_a_file_with_class_names_is_a_custom_network(tmp_path):
@@ -338,7 +342,7 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path, monkeypatch):
         adapt.replace_last_layer(MODEL, weights[:5], bias, copy)
     with pytest.raises(ValueError, match="NaN or infinity"):
         adapt.replace_last_layer(MODEL, weights * np.nan, bias, copy)
-    with pytest.raises(FileNotFoundError, match="make it first"):
+    with pytest.raises(FileNotFoundError, match="create it first"):
         adapt.replace_last_layer(MODEL, weights, bias, tmp_path / "nowhere" / "x.onnx")
     with pytest.raises(ValueError, match="should end in .onnx"):
         adapt.replace_last_layer(MODEL, weights, bias, tmp_path / "notes.md")
@@ -352,7 +356,7 @@ def test_nothing_is_lost_when_writing_goes_wrong(tmp_path, monkeypatch):
 
 def test_a_network_with_another_input_or_output_is_refused(tmp_path):
     write_network(tmp_path / "small.onnx", np.zeros((48 * 48, 8)), np.zeros(8), side=48)
-    with pytest.raises(ValueError, match=r"small.onnx does not take an input of \(1, 1, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"small.onnx does not accept an input of \(1, 1, 64, 64\)"):
         adapt.last_layer(tmp_path / "small.onnx")
     node = onnx.helper.make_node("Relu", ["a"], ["b"])
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8]) for name in "ab"]
@@ -429,7 +433,7 @@ def test_what_is_not_one_linear_layer_is_refused(nodes, constants, tmp_path):
 def test_from_the_command_line(pictures, tmp_path):
     done = run_main(adapt.main, "--pictures", pictures, "--out", tmp_path / "my.onnx")
     assert done.returncode == 0 and "fitted to 4 faces" in done.stdout
-    assert "never the label from now on: Neutral, Surprise, Anger" in done.stdout
+    assert "these can no longer be predicted: Neutral, Surprise, Anger" in done.stdout
     faces, labels, _, _ = adapt.load_labelled_faces(pictures)
     assert helpers.forward(helpers.load_network(tmp_path / "my.onnx"), faces).argmax(1).tolist() == labels.tolist()
     failed = run_main(adapt.main, "--pictures", tmp_path / "nowhere", "--out", tmp_path / "other.onnx")
@@ -519,5 +523,5 @@ def test_the_command_adapts_the_given_network_and_alpha_0_changes_nothing(pictur
     faces, labels, _, _ = adapt.load_labelled_faces(pictures)
     for alpha, expected in (("0", adapt.last_layer(other)[:2]), ("1", adapt.fit_last_layer(adapt.extract_features(other, faces), labels))):
         done = run_main(adapt.main, "--pictures", pictures, "--model", other, "--alpha", alpha, "--out", tmp_path / "my.onnx")
-        assert done.returncode == 0 and ("never the label" in done.stdout) == (alpha == "1")
+        assert done.returncode == 0 and ("no longer be predicted" in done.stdout) == (alpha == "1")
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(adapt.last_layer(tmp_path / "my.onnx"), expected))

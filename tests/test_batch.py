@@ -1,4 +1,4 @@
-"""batch.py: what is kept is true, whatever happened in between; any file name; it just runs; the command line."""
+"""batch.py: stored results are correct, whatever happened in between; any file name; parallel runs; the command line."""
 import errno
 import os
 import shutil
@@ -53,13 +53,13 @@ def asked(monkeypatch):
 
 
 def fresh(folder, tmp_path, **options):
-    """What a fresh run gives."""
+    """Return the result of a fresh run."""
     fresh.count = getattr(fresh, "count", 0) + 1
     return batch.label_folder(folder, tmp_path / f"fresh {fresh.count}", n_jobs=1, **options)
 
 
 def in_python(code, cwd, **options):
-    """Run code in a Python of its own."""
+    """Run code in a separate Python process."""
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, **options)
 
 
@@ -99,7 +99,7 @@ def test_nothing_is_done_twice(holiday, tmp_path, asked):
 
 
 def replaced_in_disguise(folder):
-    """Another picture with the name, size and time of the old one."""
+    """Replace a picture by a different one with the same name, size and time."""
     path = folder / "sea" / "clip_sad.jpg"
     times, size = path.stat(), path.stat().st_size
     data = (MEDIA / "clip_doubtful.jpg").read_bytes()
@@ -242,13 +242,13 @@ def test_a_picture_replaced_while_it_is_labelled_is_done_again(holiday, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(helpers, "draw", slow)
         assert (batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"] == "a,b.jpg").sum() == 4
-    shutil.copy(MEDIA / "four_people.jpg", holiday / "a,b.jpg")      # as it was: only a run that noticed does it again
+    shutil.copy(MEDIA / "four_people.jpg", holiday / "a,b.jpg")      # the picture is as it was: it is only done again if the first run noticed
     (tmp_path / "out" / "pictures" / "a,b.jpg.jpg").write_bytes(b"of which one?")
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     assert cv2.imread(str(tmp_path / "out" / "pictures" / "a,b.jpg.jpg")) is not None
 
 
-def test_whatever_a_label_depends_on_is_part_of_its_settings(monkeypatch, tmp_path):
+def test_everything_that_a_label_depends_on_is_part_of_its_settings(monkeypatch, tmp_path):
     names = {"checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py"}
     clip_names = {f"video/{path.name}" for path in (ROOT / "video").glob("*.py")}
     assert set(result_store.CODE) == names and set(batch.CLIP_CODE) == clip_names and "video/tracking.py" in clip_names
@@ -363,7 +363,7 @@ def test_a_table_edited_during_a_run_is_not_overwritten(holiday, tmp_path, monke
 
 
 @pytest.mark.parametrize("when", ["before the table is in place", "after"])
-def test_an_interrupt_around_the_table_does_not_accuse_the_user(when, holiday, tmp_path, monkeypatch):
+def test_an_interrupt_while_the_table_is_written_is_not_taken_for_an_edit(when, holiday, tmp_path, monkeypatch):
     out = tmp_path / "out"
     whole = batch.label_folder(holiday, out, n_jobs=1)
     with monkeypatch.context() as patch:
@@ -504,7 +504,7 @@ def test_any_file_name(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [".", "~", "./~", "https:"])
-def test_names_that_mean_something_elsewhere(folder, tmp_path, monkeypatch):
+def test_names_with_a_special_meaning_elsewhere(folder, tmp_path, monkeypatch):
     """A file or folder called ~ is not the home folder, and https: is not the web."""
     home, inside = tmp_path / "home", tmp_path / "work"
     monkeypatch.setenv("HOME", str(home))
@@ -526,7 +526,7 @@ def test_names_that_mean_something_elsewhere(folder, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_current_folder_may_change_between_runs(tmp_path, monkeypatch):
-    """Worker processes stay alive, and stay where they were."""
+    """Worker processes stay alive and keep their current folder."""
     monkeypatch.setattr(batch, "MIN_PARALLEL_SECONDS", 0)
     for day, name in (("one", "clip_sad.jpg"), ("two", "clip_happy.jpg")):
         (tmp_path / day / "pics").mkdir(parents=True)
@@ -558,11 +558,11 @@ def test_what_is_not_a_picture_file_gets_a_note(holiday, tmp_path):
     (holiday / "good link.jpg").symlink_to(tmp_path / "elsewhere" / "obama.jpg")
     table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")
     assert "a pipe" in table["note"]["pipe.jpg"] and "No such file" in table["note"]["broken link.jpg"]
-    assert "a link to a folder" in table["note"]["link"] and "a link to a folder" in table["note"]["loop"]
+    assert "links to folders" in table["note"]["link"] and "links to folders" in table["note"]["loop"]
     assert table["label"]["good link.jpg"] == "Happy"
 
 
-def test_a_folder_named_like_a_copy_is_in_nobodys_way(tmp_path):
+def test_a_folder_named_like_a_copy_causes_no_conflict(tmp_path):
     folder, out = tmp_path / "c", tmp_path / "out"
     (folder / "a.jpg.jpg").mkdir(parents=True)
     (folder / "a.jpg.jpg~").mkdir()
@@ -588,7 +588,7 @@ def test_results_of_other_runs_in_the_folder_are_not_pictures(holiday):
     assert second["file"].nunique() == 5
 
 
-def test_what_cannot_be_read_is_named_with_the_cure(holiday, tmp_path):
+def test_what_cannot_be_read_is_named_with_advice(holiday, tmp_path):
     shutil.copy(MEDIA / "obama.jpg", holiday / "really a jpeg.psd")
     (holiday / "IMG_1.CR2").write_bytes(b"II*\0raw")
     (holiday / "sea" / "text.png").write_text("hello")
@@ -611,11 +611,11 @@ def test_results_inside_the_folder_and_hidden_files_are_not_labelled(holiday):
 @pytest.mark.parametrize("give, kind, words", [
     (lambda folder: dict(folder=folder / "gone"), FileNotFoundError, "no folder at"),
     (lambda folder: dict(folder=folder / "empty"), ValueError, "no picture in"),
-    (lambda folder: dict(folder=""), ValueError, "empty path"), (lambda folder: dict(out=""), ValueError, "empty path"),
+    (lambda folder: dict(folder=""), ValueError, "the path is empty"), (lambda folder: dict(out=""), ValueError, "the path is empty"),
     (lambda folder: dict(n_jobs=0), ValueError, "n_jobs is 0"),
     (lambda folder: dict(detector="yolo"), ValueError, "detector is 'yolo'"),
     (lambda folder: dict(confidence=50), ValueError, "confidence is 50"),
-    (lambda folder: dict(out=folder.parent / "full"), ValueError, "holds other files"),
+    (lambda folder: dict(out=folder.parent / "full"), ValueError, "contains other files"),
     (lambda folder: dict(out=folder / "a,b.jpg"), OSError, "can't be written to"),
     (lambda folder: dict(model=folder / "notes.txt"), ValueError, "notes.txt"),
     (lambda folder: dict(model=folder / "gone.onnx"), FileNotFoundError, "gone.onnx")])
@@ -692,7 +692,7 @@ def test_a_picture_that_ends_its_process_is_named_and_the_rest_is_done(holiday, 
     assert done.returncode == 0, done.stderr
     table = batch.read_table(tmp_path / "out" / "faces.csv").set_index("file")
     assert table["note"].dropna().filter(like="sea/").index.tolist() == ["sea/deadly.jpg"]
-    assert "ended by the system" in table["note"]["sea/deadly.jpg"] and (table["label"].filter(like="sea/t") == "Sad").all()
+    assert "killed by the system" in table["note"]["sea/deadly.jpg"] and (table["label"].filter(like="sea/t") == "Sad").all()
     again = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)                 # tried again, and now it lives
     pd.testing.assert_frame_equal(again, fresh(holiday, tmp_path))
 
@@ -765,7 +765,7 @@ def test_a_clip_becomes_a_table_and_a_copy(tmp_path, monkeypatch):
 
 
 def test_a_doubtful_face_shows_how_doubtful_it_is_in_the_copy_of_a_clip(tmp_path):
-    """A frame in which a hand covers half of the face, many times."""
+    """The clip repeats a frame in which a hand covers half of the face."""
     with video.Reader(MEDIA / "sad_to_happy.mp4") as original:
         frame = next(frame for number, (_, frame) in enumerate(original) if number == 72)
     clip = tmp_path / "hand.webm"
@@ -927,7 +927,7 @@ def test_a_clip_replaced_while_it_is_labelled_is_refused(tmp_path, monkeypatch):
     assert batch.label_clip(clip, out)["frame"].nunique() == 6
 
 
-def test_a_clip_cut_short_is_said_each_time(tmp_path):
+def test_a_clip_cut_short_is_reported_each_time(tmp_path):
     clip = short_clip(tmp_path / "short.webm", 40)
     clip.write_bytes(clip.read_bytes()[:clip.stat().st_size // 2])
     for _ in range(2):

@@ -18,7 +18,7 @@ def test_too_few_frames_for_memory_are_refused(frames, monkeypatch, capsys):
 
 @pytest.mark.parametrize("told, words", [([50.4, 51.0], "memory: 50 MB after 10 frames, 51 MB after 100"),
                                          ([None, None], "memory: unknown here after 10 frames, unknown here")])
-def test_memory_is_told_or_unknown(told, words, monkeypatch, capsys):
+def test_memory_is_reported_or_unknown(told, words, monkeypatch, capsys):
     figures = dict.fromkeys(("plain_fps", "tracker_fps", "times_faster", "same_labels", "boxes_iou_0.7", "one_face_ms",
                              "four_faces_ms"), 1.0)
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "--frames", "100", "--threads", "1"])

@@ -184,7 +184,7 @@ def test_wrong_input_is_named(call, sentence):
 
 
 def test_a_missing_model_names_the_ones_that_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there: none.*train_classical.py"):
+    with pytest.raises(FileNotFoundError, match="it contains: none.*train_classical.py"):
         classical.load_model("hog", folder=tmp_path)
 
 

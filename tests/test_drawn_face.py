@@ -1,4 +1,4 @@
-"""The drawn face: what it shows is what the network says, controls do one thing each, and the laboratory follows its sliders."""
+"""The drawn face: the network returns the expression that is drawn, each control changes one thing, and the laboratory follows its sliders."""
 import re
 
 import cv2
@@ -51,7 +51,7 @@ def test_only_asymmetry_makes_the_halves_differ():
     ({"brow_slant": 1.5}, ValueError, "from -1 to 1"),
     ({"brow_slant": float("nan")}, ValueError, "brow_slant"),
     ({"brow_slant": "up"}, (TypeError, ValueError), "brow_slant")])
-def test_bad_controls_are_refused_in_words(controls, error, words):
+def test_bad_controls_are_refused_with_an_explanation(controls, error, words):
     with pytest.raises(error, match=re.escape(words)):
         draw_face(**controls)
 
@@ -84,7 +84,7 @@ def test_a_button_sets_every_slider():
     assert sliders["brow slant"].value == 0                     # Fear had it raised
 
 
-def test_what_the_laboratory_cannot_do_is_said(monkeypatch):
+def test_what_the_laboratory_cannot_do_is_reported(monkeypatch):
     with pytest.raises(ValueError, match="start is 'Bored': choose from Neutral"):
         drawn_face.laboratory("Bored")
     assert drawn_face.bars_html([]) == "The detector finds no face here."

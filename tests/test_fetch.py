@@ -1,4 +1,4 @@
-"""Model/fetch_original.py, with a local server that misbehaves in every way."""
+"""Model/fetch_original.py, with a local server that misbehaves in many ways."""
 import hashlib
 import http.server
 import os
@@ -134,7 +134,7 @@ def test_a_full_disk(server, tmp_path):
                "                                progress=False)\n"
                f"sys.argv = ['fetch', '--out', {str(tmp_path / 'file.onnx')!r}]; f.main()")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "could not be written" in done.stderr and "free some space" in done.stderr
+    assert done.returncode == 1 and "could not be written" in done.stderr and "free some disk space" in done.stderr
     assert os.listdir(tmp_path) == []
 
 

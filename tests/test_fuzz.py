@@ -1,6 +1,6 @@
-"""Hostile pictures and boxes, seeded: each ends in an answer or in a sentence of ours, never in OpenCV.
+"""Hostile pictures and boxes, seeded: each ends in an answer or in one of our error messages, never in an error from OpenCV.
 
-More of them:  FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
+To run more of them:  FUZZ=10000 .venv/bin/python -m pytest tests/test_fuzz.py
 """
 import os
 

@@ -110,12 +110,12 @@ def test_tables_that_do_not_fit_stop_the_script(change, words, tmp_path):
 
 
 @pytest.mark.parametrize("lost", range(10))
-def test_a_lost_row_and_a_doubled_one_stop_the_script(lost, tmp_path):
+def test_a_lost_row_and_a_duplicated_one_stop_the_script(lost, tmp_path):
     """All faces belong to one part, so that only the image names can tell; rows 5 and 6 have none."""
     def change(faces, rows):
         for row in faces + rows:
             row["Usage"] = "Training"
-        rows[8:8] = [rows.pop(lost)] if lost == 9 else []     # the last row can't be lost and doubled: it is moved
+        rows[8:8] = [rows.pop(lost)] if lost == 9 else []     # the last row can't be lost and duplicated: it is moved
         if lost < 9:
             del rows[lost]
             rows.append(copy.copy(rows[-1]))
@@ -300,7 +300,7 @@ def test_covered_rows_are_exactly_these(noisy_faces):
 
 
 class OneKind:
-    """A random generator with which `damage.damage` chooses a single kind of damage."""
+    """A random generator that makes `damage.damage` choose a single kind of damage."""
     def __init__(self, kind, seed):
         self.rng, self.kind, self.asked = np.random.default_rng(seed), kind, 0
 
@@ -443,7 +443,7 @@ def start_training(*options):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_too_few_faces_are_refused_in_a_sentence(tmp_path):
+def test_too_few_faces_are_refused_with_an_explanation(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
     random_split(tmp_path, 6)
     code, said = start_training("--data", tmp_path, "--run", tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The network's file, its interface, scores and probabilities; the data that come out at the end."""
+"""The network's file, its interface, scores and probabilities, and the data that is returned."""
 import hashlib
 import json
 import shutil
@@ -59,7 +59,7 @@ def test_the_figures_on_the_card_are_those_of_the_evaluation():
 
 # ------------------------------------------------------------------ loading
 
-def test_a_network_that_is_none(tmp_path):
+def test_what_is_not_a_network(tmp_path):
     whole = helpers.MODEL_PATH.read_bytes()
     for name, data, words in [
             ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 35040571\n", "Git LFS pointer"),
@@ -97,7 +97,7 @@ def test_seven_outputs_are_refused_with_both_numbers(network_saying):
 
 @pytest.mark.parametrize("options", [{"side": 48}, {"channels": 3}])
 def test_another_input_shape_is_refused(options, network_saying):
-    with pytest.raises(ValueError, match=r"does not take an input of \(1, 1, 64, 64\): it is a different network"):
+    with pytest.raises(ValueError, match=r"does not accept an input of \(1, 1, 64, 64\): it is a different network"):
         helpers.init_emotion(network_saying([0] * 8, **options))
 
 
@@ -145,7 +145,7 @@ def test_no_faces_no_scores():
 
 @pytest.mark.parametrize("faces, words", [
     (np.zeros((1, 3, 64, 64), np.float32), "1, 3, 64, 64"), (np.zeros((64, 64), np.float32), "64, 64"),
-    ([None], "holds None"), (["face.jpg"], "call preprocess on each"), ([np.zeros((50, 50, 3), np.uint8)], "50, 50, 3"),
+    ([None], "contains None"), (["face.jpg"], "call preprocess on each"), ([np.zeros((50, 50, 3), np.uint8)], "50, 50, 3"),
     (np.zeros((1, 1, 48, 48), np.float32), "48"), (np.zeros((1, 1, 64, 64), np.uint8), "uint8"), (None, "None"),
     (np.full((1, 1, 64, 64), np.nan, np.float32), "NaN"), (np.full((1, 1, 64, 64), 300, np.float32), "0..255"),
     (np.full((1, 1, 64, 64), -1, np.float32), "0..255"), (np.full((1, 1, 64, 64), 0.5, np.float32), "divide by 255"),
@@ -183,7 +183,7 @@ def test_black_is_a_valid_face():
     assert helpers.forward(helpers.load_network(), np.zeros((1, 1, 64, 64), np.float32)).shape == (1, 8)
 
 
-def test_scores_that_are_no_numbers(network_saying, pictures):
+def test_scores_with_nan_or_infinity_are_refused(network_saying, pictures):
     helpers.init_emotion(network_saying([0, 0, np.nan, 0, 0, 0, 0, 0]))
     with pytest.raises(ValueError, match="damaged"):
         helpers.emotion(pictures["obama"])
@@ -205,12 +205,12 @@ def test_softmax_of_rows_and_of_large_scores():
 
 @pytest.mark.parametrize("scores", [[], 5, [np.nan, 1], [np.inf, 1], np.zeros((3, 0))])
 def test_what_softmax_refuses(scores):
-    with pytest.raises(ValueError, match="softmax wants finite scores along the last axis"):
+    with pytest.raises(ValueError, match="softmax needs finite scores along the last axis"):
         helpers.softmax(scores)
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_each_place_has_its_name_and_softmax_is_applied_once(place, network_saying, pictures):
+def test_each_index_has_its_name_and_softmax_is_applied_once(place, network_saying, pictures):
     scores = np.zeros(8)
     scores[place] = 3
     helpers.init_emotion(network_saying(scores))
@@ -305,7 +305,7 @@ def test_the_label_can_be_read_on_small_and_large_pictures(pictures):
         assert height >= 12 and label_width < width
 
 
-def test_an_unsure_label_has_a_question_mark():
+def test_a_label_with_a_low_probability_has_a_question_mark():
     image = np.zeros((200, 200, 3), np.uint8)
     drawn = [helpers.draw(image, [face_at((50, 50, 100, 100), probability=p)]) for p in (0.71, 0.7, 0.69)]
     sure, just_sure, unsure = (np.nonzero((d[:49] == (0, 200, 255)).all(2).any(0))[0].max() for d in drawn)
@@ -339,8 +339,16 @@ def test_a_shown_picture_keeps_its_shape(shape, inches):
     plt.close("all")
 
 
+@pytest.mark.parametrize("shape, inches", [((40, 80), (6, 3)), ((80, 40), (6, 12)), ((40, 100), (10, 4))])
+def test_emotion_shows_wide_pictures_larger(shape, inches):
+    helpers.init_emotion()
+    helpers.emotion(np.zeros((*shape, 3), np.uint8))
+    assert plt.gcf().get_size_inches().tolist() == list(inches)
+    plt.close("all")
+
+
 @pytest.mark.parametrize("wrong", [0.8, "haar", None])
-def test_a_forgotten_name_is_noticed(wrong, pictures):
+def test_a_forgotten_option_name_is_noticed(wrong, pictures):
     helpers.init_emotion()
     with pytest.raises(TypeError, match="returndata"):
         helpers.emotion(pictures["obama"], wrong)
@@ -356,19 +364,19 @@ def test_what_draw_refuses(faces):
     {"box": None}, {"box": [1, 2, 3]}, {"box": [np.nan, 1, 2, 3]}, {"box": [1, 2, 3, np.inf]}, {"box": "1234 "},
     {"box": [1, 2, 3, 4], "label": "Sad"}, {"box": [1, 2, 3, 4], "label": "Sad", "emotions": {"Happy": 1.0}}])
 def test_faces_that_draw_cannot_read(face):
-    with pytest.raises(ValueError, match="draw wants a list of faces, but can't read"):
+    with pytest.raises(ValueError, match="draw needs a list of faces, but .* is not a valid face"):
         helpers.draw(np.zeros((9, 9, 3), np.uint8), [face])
 
 
 @pytest.mark.parametrize("width", [-1, 0, "3", None, np.nan])
-def test_a_width_that_is_none(width):
+def test_what_is_not_a_width(width):
     with pytest.raises(ValueError, match="inches"):
         helpers.show(np.zeros((9, 9, 3), np.uint8), width=width)
 
 
 def test_emotion_shows_or_returns(monkeypatch, pictures):
     shown = []
-    monkeypatch.setattr(helpers, "show", shown.append)
+    monkeypatch.setattr(helpers, "show", lambda image, **options: shown.append(image))
     helpers.init_emotion()
     assert helpers.emotion(pictures["obama"]) is None and len(shown) == 1
     assert np.array_equal(shown[0], helpers.emotion(pictures["obama"], returndata=True))

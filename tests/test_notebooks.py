@@ -1,4 +1,4 @@
-"""The notebooks as files: run in order, quiet, linked, described, small, and without a trace of one machine."""
+"""The notebooks as files: run in order, quiet, linked, described, small, and without traces of a particular machine."""
 import json
 import re
 
@@ -108,7 +108,7 @@ def test_links_lead_somewhere_and_pictures_are_described(path):
             assert anchor in heads, f"{path.name}: {target}"
 
 
-def test_labels_stand_in_one_order_only():
+def test_labels_are_always_in_the_same_order():
     """Seven or more different names in a row, in code, are the eight of helpers.EMOTIONS as they stand there."""
     code = {path.name: "\n".join(map(text, cells(path, "code"))) for path in NOTEBOOKS}
     code |= {path.name: path.read_text(encoding="utf-8") for folder in (".", "Model") for path in (ROOT / folder).glob("*.py")}

@@ -1,4 +1,4 @@
-"""What goes in: files and arrays, good and bad."""
+"""Input: valid and invalid files and arrays."""
 import io
 import os
 import struct
@@ -48,7 +48,7 @@ def test_a_png_is_turned_wherever_its_exif_chunk_stands(behind, tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_phone_pictures_are_turned_upright(orientation, tmp_path, pictures):
-    """Pixels stored as the tag says, then read back: the same box (within 2 pixels) and the same label."""
+    """Store the pixels as the tag says, then read them back: the same box (within 2 pixels) and the same label."""
     undo = {1: [], 2: [Image.FLIP_LEFT_RIGHT], 3: [Image.ROTATE_180], 4: [Image.FLIP_TOP_BOTTOM],
             5: [Image.TRANSPOSE], 6: [Image.ROTATE_90], 7: [Image.TRANSVERSE], 8: [Image.ROTATE_270]}
     upright = Image.open(HOPPER)
@@ -93,16 +93,16 @@ def test_missing_file_names_the_whole_path_and_the_folder(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("path, error, words", [
     (None, TypeError, "not None"), (7, TypeError, "not a int"), (["a.jpg", "b.jpg"], TypeError, "not a list"),
-    ("", ValueError, "empty path"), (ROOT / "Media", ValueError, "is a folder"),
+    ("", ValueError, "the path is empty"), (ROOT / "Media", ValueError, "is a folder"),
     ("https://example.org/face.jpg", ValueError, "download the picture first"),
-    ("a\0.jpg", FileNotFoundError, "no picture can be at"), ("a" * 5000, FileNotFoundError, "no picture can be at"),
-    ("~nosuchuser/face.jpg", FileNotFoundError, "no picture can be at")])
-def test_what_is_no_path(path, error, words):
+    ("a\0.jpg", FileNotFoundError, "can't be the path of a picture"), ("a" * 5000, FileNotFoundError, "can't be the path of a picture"),
+    ("~nosuchuser/face.jpg", FileNotFoundError, "can't be the path of a picture")])
+def test_what_is_not_a_path(path, error, words):
     with pytest.raises(error, match=words):
         helpers.read_image(path)
 
 
-def test_empty_text_and_cut_files_each_have_their_sentence(tmp_path):
+def test_empty_text_and_cut_files_each_have_their_message(tmp_path):
     whole = HOPPER.read_bytes()
     png = cv2.imencode(".png", helpers.read_image(HOPPER))[1].tobytes()
     for name, data, words in [("empty.jpg", b"", "empty file"), ("text.jpg", b"hello, I am text", "not a picture"),
@@ -400,7 +400,7 @@ def test_orientations_that_viewers_pass_over(tmp_path):
 @pytest.mark.parametrize("kind, options", [
     ("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {}), ("TIFF", {}), ("TGA", {}), ("AVIF", {}), ("HEIF", {}),
     ("JPEG2000", {}), ("QOI", {}), ("GIF", {})])
-def test_transparent_pixels_are_laid_on_white(kind, options, tmp_path):
+def test_transparent_pixels_are_blended_onto_white(kind, options, tmp_path):
     """Left half: opaque dark blue. Right half: transparent, over a hidden red."""
     rgba = np.zeros((64, 96, 4), np.uint8)
     rgba[:, :48], rgba[:, 48:] = (0, 0, 120, 255), (200, 0, 0, 0)
@@ -452,7 +452,7 @@ def test_black_and_white_and_grey(kind, tmp_path):
     assert (image == 77).all()
 
 
-def test_cmyk_colours_go_through_their_profile(tmp_path):
+def test_cmyk_colours_are_converted_with_their_profile(tmp_path):
     """A profile in which every ink is grey: cyan then comes out grey, too."""
     grey, straight = bytes([137, 128, 128]), bytes(range(256))
     lut = (b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
@@ -486,7 +486,7 @@ def test_jpeg_pixels_are_those_of_opencv():
 
 @pytest.mark.parametrize("kind, advice", [
     ("GIF", "use video.Reader"), ("PNG", "use video.Reader"), ("WEBP", "save it as GIF or MP4 and use video.Reader"),
-    ("AVIF", "save it as GIF or MP4 and use video.Reader"), ("TIFF", "save the others as files of their own")])
+    ("AVIF", "save it as GIF or MP4 and use video.Reader"), ("TIFF", "save the others as separate files")])
 def test_of_several_frames_the_first_is_read_with_a_notice(kind, advice, tmp_path):
     first, *others = [Image.new("RGB", (64, 48), (0, shade, 0)) for shade in (200, 150, 100, 50, 0)]
     data = encoded(first, kind, save_all=True, append_images=others)
@@ -504,7 +504,7 @@ def test_an_animation_that_breaks_off_later_still_has_its_first_frame(tmp_path):
 
 
 def test_the_second_picture_of_an_mpo_is_not_worth_a_notice(tmp_path):
-    """Phones and 3D cameras append a gain map or a second view to what is simply a JPEG to its owner."""
+    """Phones and 3D cameras append a gain map or a second view to a file that its owner takes for a simple JPEG."""
     left, right = Image.new("RGB", (64, 48), (0, 200, 0)), Image.new("RGB", (64, 48))
     data = encoded(left, "MPO", save_all=True, append_images=[right])
     assert Image.open(io.BytesIO(data)).n_frames == 2
@@ -613,7 +613,7 @@ def test_a_damaged_jpeg_is_still_read(tmp_path, pictures):
     data = (ROOT / "Media" / "obama.jpg").read_bytes()
     middle = len(data) // 2
     image, notice = read(write(tmp_path / "a.jpg", data[:middle] + bytes(20000) + data[middle + 20000:]))
-    assert np.array_equal(image[:300], pictures["obama"][:300]) and "faces may be missing or wrong" in notice
+    assert np.array_equal(image[:300], pictures["obama"][:300]) and "faces may be missed or labelled wrongly" in notice
 
 
 @pytest.mark.parametrize("kind, options, least", [
@@ -649,7 +649,7 @@ def test_a_png_in_one_chunk_and_one_without_its_end(tmp_path):
 
 
 @pytest.mark.slow
-def test_sound_jpegs_cause_no_alarm(tmp_path):
+def test_intact_jpegs_cause_no_warning(tmp_path):
     """Not even flat ones, which consist mostly of zero bytes."""
     ramp = np.tile(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 1, 3))
     shapes = [Image.new("RGB", (640, 480)), Image.new("RGB", (640, 480), "white"), Image.new("L", (641, 479), 90),
@@ -667,7 +667,7 @@ def test_sound_jpegs_cause_no_alarm(tmp_path):
         assert np.array_equal(image, expected) and not notice
 
 
-def test_sound_jpegs_of_others_cause_no_alarm():
+def test_intact_jpegs_of_others_cause_no_warning():
     folders = [Path(matplotlib.__file__).parent, Path(sklearn.__file__).parent]
     found = [path for folder in folders for path in folder.rglob("*.jp*g")]
     assert len(found) >= 2
@@ -677,7 +677,7 @@ def test_sound_jpegs_of_others_cause_no_alarm():
 
 
 @pytest.mark.slow
-def test_sound_flat_pictures_of_other_kinds_cause_no_alarm(tmp_path):
+def test_intact_flat_pictures_of_other_kinds_cause_no_warning(tmp_path):
     for colour in ("black", "white", "teal"):
         for width, kind, options in [(3000, "WEBP", {"quality": 1, "method": 0}), (3000, "WEBP", {"method": 0}),
                                      (900, "WEBP", {"lossless": True}), (900, "JPEG2000", {}), (900, "PNG", {}),
@@ -715,7 +715,7 @@ def test_what_only_opencv_reads(tmp_path):
 @pytest.mark.parametrize("suffix, words", [
     (".CR2", "camera raw"), (".nef", "camera raw"), (".dng", "camera raw"), (".psd", "image editor"), (".svg", "as PNG"),
     (".pdf", "as PNG"), (".eps", "as PNG"), (".jxl", "JPEG XL"), (".exr", "tone-map")])
-def test_known_kinds_that_cannot_be_read_have_a_cure(suffix, words, tmp_path):
+def test_known_formats_that_cannot_be_read_come_with_advice(suffix, words, tmp_path):
     thumbnail = tiff(np.zeros((4, 5, 3), np.uint8))              # a raw file shows readers of TIFF just a thumbnail
     with pytest.raises(ValueError, match=words) as caught:
         helpers.read_image(write(tmp_path / f"a{suffix}", thumbnail))
@@ -802,7 +802,7 @@ def test_usual_forms_give_the_same_face_and_label(change, pictures):
     (np.zeros((2, 9, 9, 3), np.uint8), ValueError, r"\(2, 9, 9, 3\)"), (np.zeros(9, np.uint8), ValueError, "not \\(9,\\)"),
     (np.zeros((9, 9, 2), np.uint8), ValueError, r"\(9, 9, 2\)"), (np.zeros((3, 9, 9), np.uint8), ValueError, "3, 9, 9"),
     (np.full((9, 9), 300, np.uint16), ValueError, "65535 for 16"), (np.full((9, 9), -1), ValueError, "from -1")])
-def test_bad_arrays_get_a_sentence(image, error, words):
+def test_bad_arrays_get_an_explanation(image, error, words):
     helpers.init_emotion()
     for function in (helpers.to_bgr, helpers.detect_faces, helpers.preprocess, helpers.emotion, helpers.show,
                      lambda i: helpers.draw(i, []), lambda i: helpers.crop_face(i, (0, 0, 5, 5))):

@@ -1,4 +1,4 @@
-"""The set-up check names what is wrong and what fixes it; the files that set up exist and fit together."""
+"""The set-up check names what is wrong and what fixes it; the set-up files exist and are consistent."""
 import re
 from importlib import metadata
 from pathlib import Path
@@ -29,14 +29,14 @@ def test_all_is_well(capsys):
     assert capsys.readouterr().out == "Everything is in place.\n"
 
 
-def test_opencv_5_is_named_with_its_cure(installed, capsys):
+def test_opencv_5_is_named_with_its_fix(installed, capsys):
     installed["opencv-contrib-python"] = "5.0.0.93"
     assert check_setup.check() is False
     out = capsys.readouterr().out
     assert "5.0.0.93" in out and "install --force-reinstall --no-deps opencv-contrib-python==4.14.0.94" in out
 
 
-def test_two_opencv_wheels(installed, capsys):
+def test_two_opencv_packages(installed, capsys):
     installed["opencv-python"] = "4.12.0.88"
     assert check_setup.check() is False
     out = capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_any_missing_package_is_named(package, installed, capsys):
 def test_a_project_that_is_not_installed(installed, capsys):
     del installed[check_setup.PROJECT]
     assert check_setup.check() is False
-    assert "works in this folder only" in (out := capsys.readouterr().out) and "install -e ." in out
+    assert "works only in this folder" in (out := capsys.readouterr().out) and "install -e ." in out
 
 
 @pytest.mark.parametrize("platform, path, expected", [
@@ -108,7 +108,7 @@ def test_no_dlib(monkeypatch, capsys):
 def test_a_package_far_from_the_pinned_one(installed, capsys):
     installed["numpy"] = "1.26.4"
     assert check_setup.check() is False
-    assert "numpy 1.26.4: the notebooks were written with 2.2.6 or 2.4.6" in (out := capsys.readouterr().out)
+    assert "numpy 1.26.4: the notebooks were written for 2.2.6 or 2.4.6" in (out := capsys.readouterr().out)
     assert "install -r requirements.txt" in out
 
 

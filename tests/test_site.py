@@ -14,7 +14,7 @@ NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 class Page(HTMLParser):
-    """What one page refers to: `links` to follow, `loads` that the browser fetches by itself, `places` to jump to."""
+    """The references of one page: `links` to follow, `loads` that the browser fetches by itself, `places` to jump to."""
 
     def __init__(self, path):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Clips and cameras in, clips out, steady labels, and a fast loop that shows the same as the slow one."""
+"""Reading clips and cameras, writing clips, steady labels, and a fast loop with the same results as the slow one."""
 import math
 import os
 import struct
@@ -167,7 +167,7 @@ def sound_only(path):
     (lambda p: p.write_text("not a video"), ValueError, "not a clip that OpenCV can read"),
     (lambda p: p.write_bytes(CLIP.read_bytes()[:1000]), ValueError, "OpenCV can read|no frame"),
     (sound_only, ValueError, "no video track")])
-def test_what_is_no_clip(make, error, words, tmp_path):
+def test_what_is_not_a_clip(make, error, words, tmp_path):
     make(tmp_path / "clip.mp4")
     with pytest.raises(error, match=words), video.Reader(tmp_path / "clip.mp4") as reader:
         list(reader)
@@ -181,7 +181,7 @@ def test_a_clip_cut_short_ends_early(tmp_path):
     assert reader.frame_count == 472 and 100 < len(seconds) < 400 and seconds == sorted(seconds)
 
 
-def test_damage_in_the_middle_is_passed_over(tmp_path):
+def test_damage_in_the_middle_is_skipped(tmp_path):
     data = bytearray(CLIP.read_bytes())
     middle = len(data) // 2
     data[middle:middle + 3000] = np.random.default_rng(0).bytes(3000)
@@ -193,7 +193,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path):
 
 @pytest.mark.parametrize("source", [None, True, 0.5, [0], b"clip.mp4"])
 def test_what_is_not_a_source(source):
-    with pytest.raises(TypeError, match="path of a clip, or a camera's number"):
+    with pytest.raises(TypeError, match="path of a clip, or the number of a camera"):
         video.Reader(source)
 
 
@@ -204,26 +204,26 @@ def test_a_camera_number_that_cannot_be(source, monkeypatch):
         video.Reader(source)
 
 
-@pytest.mark.parametrize("source, words", [("", "empty path"), ("http://host/clip.mp4", "on the web: download the clip"),
-                                           ("HTTPS://host/clip.mp4", "on the web: download the clip")])
+@pytest.mark.parametrize("source, words", [("", "the path is empty"), ("http://host/clip.mp4", "is a web address: download the clip"),
+                                           ("HTTPS://host/clip.mp4", "is a web address: download the clip")])
 def test_a_path_that_is_not_a_clip(source, words):
     with pytest.raises(ValueError, match=words):
         video.Reader(source)
 
 
-def test_no_camera_is_a_sentence():
+def test_no_camera_gives_a_message():
     with pytest.raises(ValueError, match="no camera 99 .* notebook 10"):
         video.Reader(99)
 
 
-def test_failed_reads_are_passed_over(fake):
+def test_failed_reads_are_skipped(fake):
     capture = fake([None] * 3 + [grey()] * 5 + [None] + [grey()] + [None])
     with video.Reader(CLIP) as reader:
         assert len(list(reader)) == 6
     assert capture.released == 1
 
 
-def test_a_clip_that_gives_nothing(fake):
+def test_a_clip_without_frames(fake):
     capture = fake([None] * 100)
     with pytest.raises(ValueError, match="no frame at all"), video.Reader(CLIP) as reader:
         list(reader)
@@ -271,7 +271,7 @@ def test_live_skips_what_is_late(fake, monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """[seconds]: the time that video sees; it goes on when somebody sleeps, or a test says so."""
+    """[seconds]: the time that video sees; it advances when code sleeps, or when a test changes it."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(time, "sleep", lambda wait: now.__setitem__(0, now[0] + wait))
@@ -291,11 +291,11 @@ def test_a_clip_that_is_slow_to_decode_does_not_freeze(loop, fake, clock):
     assert 10 <= len(taken) <= 25 and max(gaps) < 0.4
 
 
-def test_a_second_loop_goes_on_or_says_that_it_is_over(fake, clock):
+def test_a_second_loop_continues_or_says_that_the_clip_is_over(fake, clock):
     fake([grey()] * 10, fps=10, stamps=[100 * i for i in range(10)])
     with video.Reader(CLIP, realtime=True) as reader:
         first = [next(iter(reader))[0] for _ in range(3)]
-        clock[0] += 60                                      # somebody thinks
+        clock[0] += 60                                      # the user pauses
         waited = -clock[0]
         second = [seconds for seconds, _ in reader]
         assert first + second == pytest.approx([i / 10 for i in range(10)]) and waited + clock[0] < 0.7
@@ -303,7 +303,7 @@ def test_a_second_loop_goes_on_or_says_that_it_is_over(fake, clock):
             list(reader)
 
 
-def test_the_time_of_a_camera_goes_on_in_a_second_loop(fake, clock):
+def test_the_time_of_a_camera_continues_in_a_second_loop(fake, clock):
     fake([grey()] * 5)
     with video.Reader(0) as reader:
         assert next(iter(reader))[0] == 0
@@ -328,7 +328,7 @@ def test_a_live_camera_gives_its_newest_frame(fake, monkeypatch):
 
 
 def in_time(work, limit=5):
-    """What work() returns; fails instead of hanging."""
+    """Return what work() returns; fail instead of hanging."""
     answer = []
     thread = threading.Thread(target=lambda: answer.append(work()), daemon=True)
     thread.start()
@@ -352,7 +352,7 @@ def test_a_camera_that_is_unplugged_while_the_loop_is_busy(fake, monkeypatch):
 
 
 class SlowCapture(FakeCapture):
-    """A camera that never ends, and notes whether it was released while it was read."""
+    """A camera that never ends, and records whether it was released while it was being read."""
     reading = torn = False
 
     def read(self):
@@ -391,7 +391,7 @@ def test_a_live_camera_can_be_looped_over_again(monkeypatch):
 
 
 def with_rotation(path, degrees):
-    """Set the turn in the track header of an mp4, as a phone does."""
+    """Set the rotation in the track header of an mp4, as a phone does."""
     data = bytearray(path.read_bytes())
     place = data.index(b"tkhd") + 4 + 40
     a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
@@ -488,7 +488,7 @@ def test_what_a_writer_refuses(name, fps, error, words, tmp_path):
 
 
 @pytest.mark.parametrize("path", [None, 5, b"out.webm"])
-def test_a_writer_wants_a_path(path):
+def test_a_writer_needs_a_path(path):
     with pytest.raises(TypeError, match="path of the clip to write"):
         video.Writer(path, 24)
 
@@ -541,7 +541,7 @@ except OSError as problem:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files stands in for a full disk")
 @pytest.mark.parametrize("limit", [100, 20_000])
-def test_a_full_disk_is_said_and_leaves_the_old_clip(limit, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_the_old_clip(limit, tmp_path):
     (tmp_path / "out.webm").write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", FULL_DISK.format(limit=limit)], cwd=tmp_path,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300)
@@ -549,9 +549,9 @@ def test_a_full_disk_is_said_and_leaves_the_old_clip(limit, tmp_path):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_a_missing_codec_is_said(tmp_path, monkeypatch):
+def test_a_missing_codec_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "_CODEC", "none")
-    with pytest.raises(OSError, match="codec is missing"), video.Writer(tmp_path / "out.webm", 25) as writer:
+    with pytest.raises(OSError, match="lacks the VP9 codec"), video.Writer(tmp_path / "out.webm", 25) as writer:
         writer.write(grey())
     assert os.listdir(tmp_path) == []
 
@@ -745,7 +745,7 @@ def test_any_name_that_a_file_can_have(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["rtsp://camera/stream", "RTMP://host/live", "udp://@:1234", Path("rtsp://camera/stream"),
                                     "file:///home/me/clip.mp4"])
 def test_an_address_is_not_a_path(source):
-    with pytest.raises(ValueError, match="is an address of the kind (?i:rtsp|rtmp|udp|file), not the path of a file"):
+    with pytest.raises(ValueError, match="is an address that begins with (?i:rtsp|rtmp|udp|file):, not the path of a file"):
         video.Reader(source)
 
 
@@ -759,7 +759,7 @@ def noisy_clip(path, codec, **options):
 
 
 def index_first(path):
-    """Write an mp4 anew with its index in front, as on the web."""
+    """Rewrite an mp4 with its index at the front, as on the web."""
     with av.open(str(path)) as source, av.open(str(path.with_name("first.mp4")), "w", options={"movflags": "faststart"}) as out:
         tracks = {track.index: out.add_stream_from_template(track) for track in source.streams}
         for packet in source.demux():
@@ -789,11 +789,11 @@ def whole(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_missing_is_said(whole, damage, tmp_path):
+def test_what_is_missing_is_reported(whole, damage, tmp_path):
     path = tmp_path / whole.name
     path.write_bytes(DAMAGES[damage](whole.read_bytes()))
     if whole.suffix in (".ts", ".mpg") and damage in ("half", "most"):
-        assert times_of(path)[-1] < 9                       # such a stream just ends, nothing tells that it was longer
+        assert times_of(path)[-1] < 9                       # such a stream just ends; nothing shows that it was longer
         return
     with pytest.warns(video.ClipWarning, match=r"clip\.\w+ (ends after \d\.\d of 1\d\.\d s|ends after \d\.\d s, but|is damaged)"):
         times = times_of(path)
@@ -801,11 +801,11 @@ def test_what_is_missing_is_said(whole, damage, tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_sound_clip_raises_no_alarm(whole):
+def test_an_intact_clip_causes_no_warning(whole):
     assert len(times_of(whole)) == 100
 
 
-def test_the_sample_clip_cut_short_is_said(tmp_path):
+def test_the_sample_clip_cut_short_is_reported(tmp_path):
     (tmp_path / "half.mp4").write_bytes(CLIP.read_bytes()[:CLIP.stat().st_size // 2])
     with pytest.warns(video.ClipWarning, match=r"half.mp4 ends after \d+\.\d of 19\.7 s: the file is cut short or damaged"):
         table = video.timeline(tmp_path / "half.mp4", lambda frame, seconds: [])
@@ -830,12 +830,12 @@ def test_frames_after_a_long_damaged_part_are_read(tmp_path):
     ("mkv", "libx264", even(30, 10), {"sound": 9, "sound_at": 2, "offset": 4, "rate": 10}),
     ("flv", "libx264", even(30, 10), {"sound": 9, "offset": 4, "rate": 10}),
     ("avi", "mjpeg", [0, 0.04, 0.08, 40], {"clock": Fraction(1, 25), "rate": 25})], ids=guise_name)
-def test_no_alarm_for_a_long_last_frame_or_longer_sound(suffix, codec, times, options, tmp_path):
+def test_no_warning_for_a_long_last_frame_or_longer_sound(suffix, codec, times, options, tmp_path):
     assert times_of(make_clip(tmp_path / f"clip.{suffix}", times, codec, **options)) == pytest.approx(times, abs=0.002)
 
 
 @pytest.mark.filterwarnings("error")
-def test_no_alarm_for_a_recording_without_a_length(tmp_path):
+def test_no_warning_for_a_recording_without_a_length(tmp_path):
     class Sink:                                             # as a browser records: it can't go back and fill in the header
         def __init__(self):
             self.data = bytearray()
@@ -882,7 +882,7 @@ def test_a_cover_picture_is_not_a_clip(suffix, codec, tmp_path):
         for part in fit.resample(frame) + fit.resample(None):
             out.mux(sound.encode(part))
         out.mux(sound.encode(None))
-    with pytest.warns(video.ClipWarning, match=r"song\.\w+ is a sound file: its only frame is the cover picture"):
+    with pytest.warns(video.ClipWarning, match=r"song\.\w+ is an audio file: its only frame is the cover picture"):
         assert len(read_back(tmp_path / f"song.{suffix}")) == 1
 
 
@@ -896,10 +896,10 @@ def test_frames_without_a_time_follow_at_the_frame_rate(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [5, 4.9, -1, math.nan, math.inf, "6", True])
-def test_times_have_to_rise(seconds, tmp_path):
+def test_times_must_increase(seconds, tmp_path):
     with video.Writer(tmp_path / "out.webm", 10) as writer:
         writer.write(grey(), 5)
-        with pytest.raises(ValueError, match="frame times have to rise|time of the frame in seconds"):
+        with pytest.raises(ValueError, match="frame times must increase|time of the frame in seconds"):
             writer.write(grey(), seconds)
         writer.write(grey(), 6)
     assert times_of(tmp_path / "out.webm") == pytest.approx([0, 1])
@@ -965,7 +965,7 @@ def test_sound_is_kept_and_stays_in_step(suffix, codec, sound_codec, clock, offs
 
 
 @pytest.mark.filterwarnings("error")
-def test_no_sound_is_no_matter(tmp_path):
+def test_a_clip_without_sound_is_not_a_problem(tmp_path):
     path = make_clip(tmp_path / "clip.mp4", even(10, 25), rate=25)
     with video.Reader(path) as reader, video.Writer(tmp_path / "copy.webm", 25, sound_from=path) as copy:
         for seconds, frame in reader:
@@ -975,7 +975,7 @@ def test_no_sound_is_no_matter(tmp_path):
 
 
 @pytest.mark.parametrize("broken", [lambda data: data.replace(b"A_OPUS", b"A_NOPE"), lambda data: b"not a clip"])
-def test_sound_that_can_not_be_decoded_is_said(broken, tmp_path):
+def test_sound_that_can_not_be_decoded_is_reported(broken, tmp_path):
     path = make_clip(tmp_path / "clip.mkv", even(10, 25), rate=25, sound=1, sound_codec="libopus")
     path.write_bytes(broken(path.read_bytes()))
     with pytest.warns(video.ClipWarning, match="the sound of .*clip.mkv can't be copied"), \
@@ -1002,7 +1002,7 @@ def test_damaged_sound_does_not_hurt_the_picture(tmp_path):
 
 
 @pytest.mark.parametrize("sound, error, words", [("gone.mp4", FileNotFoundError, "no clip at .*gone.mp4"),
-                                                 (5, TypeError, "the path of one clip"), ("", ValueError, "empty path")])
+                                                 (5, TypeError, "the path of one clip"), ("", ValueError, "the path is empty")])
 def test_where_no_sound_can_come_from(sound, error, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=words):
@@ -1018,11 +1018,11 @@ def test_a_clip_that_can_not_be_put_in_place_is_kept_beside_it(tmp_path, monkeyp
         raise PermissionError(13, "The process cannot access the file because it is being used by another process")
 
     monkeypatch.setattr(os, "replace", locked)
-    with pytest.raises(PermissionError, match=r"out\.webm can't be replaced.*The new clip is .*out-3\.webm"), \
+    with pytest.raises(PermissionError, match=r"out\.webm can't be replaced.*The new clip is saved as .*out-3\.webm"), \
             video.Writer(tmp_path / "out.webm", 25) as writer:
         for _ in range(5):
             writer.write(grey())
-    with pytest.raises(KeyboardInterrupt), pytest.warns(video.ClipWarning, match=r"The new clip is .*out-4\.webm"), \
+    with pytest.raises(KeyboardInterrupt), pytest.warns(video.ClipWarning, match=r"The new clip is saved as .*out-4\.webm"), \
             video.Writer(tmp_path / "out.webm", 25) as writer:
         writer.write(grey())
         raise KeyboardInterrupt
@@ -1141,7 +1141,7 @@ def test_who_returns_late_starts_afresh():
 
 @pytest.mark.parametrize("late, same", [(0, True), (0.001, False)])
 def test_a_face_in_frames_just_as_far_apart_as_is_allowed_keeps_its_id(late, same):
-    """One frame a second, as in a time lapse."""
+    """One frame per second, as in a time lapse."""
     smoother = video.LabelSmoother(max_gap=1.0)
     ids = [smoother.update([face("Sad")], at)[0]["id"] for at in (0, 1 + late, 2 + 2 * late)]
     assert ids == ([0, 0, 0] if same else [0, 1, 2])
@@ -1163,7 +1163,7 @@ def test_what_is_not_a_time(seconds):
 
 @pytest.mark.parametrize("options", [{"half_life": -1}, {"half_life": math.nan}, {"hysteresis": "0.1"}, {"max_gap": None}])
 def test_what_a_smoother_refuses(options):
-    with pytest.raises(ValueError, match="from 0 up"):
+    with pytest.raises(ValueError, match="0 or more"):
         video.LabelSmoother(**options)
 
 
@@ -1173,9 +1173,9 @@ NO_FACES = [(TypeError, faces) for faces in (None, "faces", 5, [None])] + [(Valu
 
 @pytest.mark.parametrize("error, faces", NO_FACES, ids=repr)
 def test_what_is_not_a_list_of_faces(error, faces):
-    with pytest.raises(error, match="LabelSmoother wants a list of faces"):
+    with pytest.raises(error, match="LabelSmoother needs a list of faces"):
         video.LabelSmoother().update(faces, 0)
-    with pytest.raises(error, match="timeline_rows wants a list of faces"):
+    with pytest.raises(error, match="timeline_rows needs a list of faces"):
         video.timeline_rows(0, 0.0, faces)
     with pytest.raises(error, match="predict must return a list of faces"):
         video.timeline(CLIP, lambda frame, seconds: faces)
@@ -1198,14 +1198,14 @@ def run(frames, seconds, **options):
 
 @pytest.fixture(scope="module")
 def raw(clip):
-    """The faces of each frame for itself."""
+    """Return the faces of each frame by itself."""
     helpers.init_emotion()
     return [helpers.detect_emotions(frame) for frame in clip[1]]
 
 
 @pytest.fixture(scope="module")
 def answers(clip, raw):
-    """What ExpressionTracker says on the clip, and what a loop says that detects and classifies in every frame."""
+    """The faces that ExpressionTracker returns on the clip, and those of a loop that detects and classifies in every frame."""
     smoother = video.LabelSmoother()
     return run(clip[1], clip[0]), [smoother.update(faces, at) for faces, at in zip(raw, clip[0])]
 
@@ -1427,7 +1427,7 @@ def test_a_tracker_before_init_emotion(clip):
 @pytest.mark.parametrize("options", [{"detect_every": -1}, {"detect_every": math.inf}, {"classify_every": None},
                                      {"classify_every": True}, {"hysteresis": -0.1}])
 def test_what_a_tracker_refuses(options):
-    with pytest.raises(ValueError, match="from 0 up"):
+    with pytest.raises(ValueError, match="0 or more"):
         video.ExpressionTracker(**options)
 
 
@@ -1474,7 +1474,7 @@ def test_what_is_not_a_function(show, predict):
 @pytest.mark.parametrize("show", [video.timeline, video.play])
 @pytest.mark.parametrize("until", ["2", math.nan, True, [1]])
 def test_what_is_not_an_end(show, until):
-    with pytest.raises(ValueError, match="the seconds at which to end"):
+    with pytest.raises(ValueError, match="the time in seconds at which to stop"):
         show(CLIP, lambda frame, seconds: [], until=until)
 
 
@@ -1491,7 +1491,7 @@ def test_none_is_the_end_of_the_clip(fake):
 
 @pytest.mark.parametrize("width", [0, -640, 320.5, "640", None, True])
 def test_what_is_not_a_width(width):
-    with pytest.raises(ValueError, match="whole pixels"):
+    with pytest.raises(ValueError, match="whole number of pixels"):
         video.play(CLIP, lambda frame, seconds: [], width=width)
 
 
@@ -1517,12 +1517,12 @@ def test_play_updates_one_picture_and_stops_in_time(monkeypatch):
     helpers_labels(grey((360, 640)))                        # loads the networks before the clock runs
     video.play(CLIP, video.ExpressionTracker().update, until=2, width=320)
     pictures = [thing for thing in shown if isinstance(thing, player.JPEG)]
-    assert len(pictures) == 1 and 1 <= len(updates) <= 61              # at most 30 a second
+    assert len(pictures) == 1 and 1 <= len(updates) <= 61              # at most 30 per second
     decoded = cv2.imdecode(np.frombuffer(updates[-1].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (180, 320, 3)
 
 
-def test_play_shows_at_most_30_pictures_a_second(monkeypatch, fake, clock):
+def test_play_shows_at_most_30_pictures_per_second(monkeypatch, fake, clock):
     shown = []
     handle = type("Handle", (), {"update": lambda self, picture: shown.append(clock[0])})()
     monkeypatch.setattr(player, "display", lambda thing, **options: handle)
@@ -1566,7 +1566,7 @@ def test_an_interrupt_ends_play_quietly(monkeypatch):
     assert len(seen) == len(released) == 1
 
 
-def test_an_interrupt_ends_timeline_with_what_it_has():
+def test_an_interrupt_ends_timeline_with_the_rows_so_far():
     def predict(frame, seconds):
         if seconds > 0.2:
             raise KeyboardInterrupt
@@ -1608,7 +1608,7 @@ def test_a_mirror_swaps_left_and_right_and_nothing_else(mirror, monkeypatch):
     assert np.array_equal(shown[0][60:], expected[60:])                      # above: the frames per second
 
 
-def test_without_a_display_a_sentence(monkeypatch, capsys):
+def test_without_a_display_a_message_is_printed(monkeypatch, capsys):
     monkeypatch.setattr(player, "can_open_window", lambda: False)
     monkeypatch.setattr(cv2, "imshow", lambda *a: pytest.fail("a window was opened"))
     video.play_window(CLIP, lambda frame, seconds: [])
@@ -1627,7 +1627,7 @@ def test_no_display_and_a_dead_one(display, monkeypatch):
 
 
 @pytest.mark.parametrize("system", ["linux", "win32", "darwin"])
-def test_a_wheel_without_windows(system, monkeypatch):
+def test_an_opencv_package_without_windows(system, monkeypatch):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
     assert video.can_open_window() is False
@@ -1661,7 +1661,7 @@ def test_a_written_clip_says_how_its_colours_are_stored(tmp_path):
 
 
 @pytest.mark.parametrize("suffix, codec", [("mpg", "mpeg2video"), ("ts", "libx264")])
-def test_how_much_of_a_stream_is_lost_is_said(suffix, codec, tmp_path):
+def test_how_much_of_a_stream_is_lost_is_reported(suffix, codec, tmp_path):
     path = noisy_clip(tmp_path / f"clip.{suffix}", codec)
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[:size // 4] + bytes(size - size // 4))
@@ -1680,7 +1680,7 @@ def test_a_second_try_to_open_a_clip_leaves_the_settings_of_ffmpeg(fake, monkeyp
 
 
 def test_times_of_any_number_type_keep_faces_apart_and_averaged():
-    """np.arange(8) / 24 gives NumPy numbers, whose comparisons are not True itself."""
+    """np.arange(8) / 24 gives NumPy numbers, whose comparisons return np.True_ instead of True."""
     shown = {}
     for kind in (float, np.float64, np.float32):
         smoother = video.LabelSmoother()

@@ -132,7 +132,7 @@ def test_numpy_numbers_become_plain_ones():
     (plain,) = widget.plain_faces((face,))
     assert [type(v) for v in plain["box"]] == [int] * 4 and type(plain["label"]) is str
     assert type(plain["emotions"]["Sad"]) is type(plain["confidence"]) is float
-    for confidence in (None, np.nan, "high"):             # haar returns none; a predict of one's own may say anything
+    for confidence in (None, np.nan, "high"):             # haar returns none; a user's predict may return anything
         assert "confidence" not in widget.plain_faces([{**face, "confidence": confidence}])[0]
     assert widget.plain_faces([{"box": (1.0, 2.0, 3.0, 4.0)}]) == [{"box": [1, 2, 3, 4]}]
     json.dumps(plain)
@@ -156,7 +156,7 @@ def test_latest_before_any_picture_never_waits(cam):
 
 
 def test_pictures_that_pile_up_are_dropped_to_the_newest():
-    """200 at once: only the first, which is being processed, and the newest are processed; the others are answered empty."""
+    """200 at once: only the first, which is already being processed, and the newest are processed; the others get an empty answer."""
     looked, go_on = [], threading.Event()
 
     def predict(frame, seconds):
@@ -327,8 +327,8 @@ def test_stop_tells_the_browser_and_close_forgets(cam):
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"predict": 5}, TypeError, "function of"), ({"width": "640"}, TypeError, "whole pixels"),
-    ({"width": 640.0}, TypeError, "whole pixels"), ({"height": True}, TypeError, "whole pixels"),
+    ({"predict": 5}, TypeError, "function of"), ({"width": "640"}, TypeError, "whole number of pixels"),
+    ({"width": 640.0}, TypeError, "whole number of pixels"), ({"height": True}, TypeError, "whole number of pixels"),
     ({"height": 0}, ValueError, "16 to 4096"), ({"width": 10**6}, ValueError, "16 to 4096"),
     ({"quality": 0}, ValueError, "up to 1"), ({"quality": 80}, ValueError, "up to 1"),
     ({"quality": float("nan")}, ValueError, "up to 1"), ({"quality": "high"}, TypeError, "up to 1")])

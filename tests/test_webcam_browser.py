@@ -322,7 +322,7 @@ def test_a_page_that_is_hidden_for_long_stops_the_camera(plain):
     ("NotAllowedError", "was not allowed"), ("NotFoundError", "finds no camera"),
     ("NotReadableError", "in use by another program"), ("OverconstrainedError", "pictures of this size"),
     ("AbortError", "did not start (AbortError: told so)")])
-def test_each_refusal_has_its_sentence_and_retry_works(plain, name, sentence):
+def test_each_refusal_has_its_message_and_retry_works(plain, name, sentence):
     plain.evaluate("name => { window.fakeCamera = () => Promise.reject(new DOMException('told so', name)); }", name)
     press(plain, "Start")
     assert sentence in failed(plain)
@@ -656,7 +656,7 @@ def test_the_saved_notebook_holds_no_picture(lab):
     """Save it with the camera on and with the widgets' state: no picture there, in checkpoints or in other files."""
     cell = lab.widget("cam = webcam.Webcam(look)\ncam")
     lab.command("docmanager:save")
-    lab.command("docmanager:save")               # the second one writes a checkpoint of the first
+    lab.command("docmanager:save")               # the second save writes a checkpoint of the first
     texts = folder_texts(lab.folder)
     saved = [text for path, text in texts.items() if path.suffix == ".ipynb"]
     assert len(saved) == 2 and all(b"cam = webcam.Webcam" in text for text in saved)

@@ -1,4 +1,4 @@
-"""play_window in a real window, on a display that exists only in memory (Xvfb): keys, close button, interrupt, the end."""
+"""play_window in a real window, on a display that exists only in memory (Xvfb): keys, the close button, an interrupt and the end of the clip."""
 import ctypes
 import os
 import shutil
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")),
                        reason="the window tests need Xvfb and xdotool (apt-get install xvfb xdotool)")]
-TITLE = "Expressions (q ends it)"
+TITLE = "Expressions (q quits)"
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)     # a job in the background begins without it

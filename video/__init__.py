@@ -1,4 +1,4 @@
-"""Expressions on video, steady and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it::
+"""Facial expressions on video, without flicker and fast: what a loop needs beyond helpers.py. Notebooks 8 and 9 build it::
 
     import helpers, video
     helpers.init_emotion()
@@ -7,7 +7,7 @@
             faces = tracker.update(frame, seconds)      # a box, label, probability and id per face
 
 Reader takes a file or a camera (reading.py), and Writer makes a clip that browsers play (writing.py). LabelSmoother
-averages over time (smoothing.py). ExpressionTracker detects now and then and tracks the faces in between (tracking.py).
+averages over time (smoothing.py). ExpressionTracker detects faces now and then, and tracks them in between (tracking.py).
 play() shows the result in the notebook, play_window() in a window, and timeline() makes a table of it (player.py).
 """
 import cv2  # noqa: F401  before PyAV: the other way round, the windows of OpenCV hang on Linux

@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-_HOLE = 4096     # bytes; in a sound MKV, WebM or FLV file, less than that lies between two packets
+_HOLE = 4096     # bytes; in an intact MKV, WebM or FLV file, less than that lies between two packets
 
 
 class ClipWarning(UserWarning):
@@ -19,7 +19,7 @@ class ClipWarning(UserWarning):
 def find_damage(path: Path, frames: int, failed: int, seconds: float) -> str:
     """Compare what was read from a clip with what its file promises.
 
-    Only the structure of the file is looked at, nothing is decoded. So a few frames that are damaged but could be decoded
+    This examines only the structure of the file and decodes nothing. So a few frames that are damaged but could be decoded
     go unnoticed.
 
     Parameters
@@ -36,7 +36,7 @@ def find_damage(path: Path, frames: int, failed: int, seconds: float) -> str:
     Returns
     -------
     str
-        What is wrong, the rest of a sentence that begins with the clip's name. Empty if nothing is.
+        What is wrong, as the rest of a sentence that begins with the clip's name; empty if nothing is wrong.
     """
     try:
         with av.open(os.path.abspath(path), metadata_errors="replace") as container:
@@ -48,7 +48,7 @@ def find_damage(path: Path, frames: int, failed: int, seconds: float) -> str:
 def _compare(container: InputContainer, size: int, frames: int, failed: int, seconds: float) -> str:
     track, kind = container.streams.video[0], container.format.name
     if track.disposition & Disposition.attached_pic:
-        return "is a sound file: its only frame is the cover picture"
+        return "is an audio file: its only frame is the cover picture"
     brand = container.metadata.get("major_brand")
     if frames == 1 and (kind.endswith("_pipe") or kind in ("image2", "gif", "mjpeg") or brand in ("avif", "heic")):
         return "is a single picture, not a clip: helpers.read_image reads it"

@@ -31,7 +31,7 @@ def _check_loop(predict: Predict, until: float | None) -> float:
     check_callable("predict", predict)
     if until is None or until == math.inf:
         return math.inf
-    return check_number("until", until, "the seconds at which to end, or None for the end of the clip")
+    return check_number("until", until, "the time in seconds at which to stop, or None for the end of the clip")
 
 
 def _call(predict: Predict, frame: Image, seconds: float) -> list[Face]:
@@ -43,7 +43,7 @@ def _call(predict: Predict, frame: Image, seconds: float) -> list[Face]:
 def timeline(source: PathLike | int, predict: Predict, *, until: float | None = None) -> pd.DataFrame:
     """Make a table of the expressions in a whole clip, one row per face and frame.
 
-    An interrupt, such as the notebook's stop button, ends it: the table then holds the frames until there.
+    An interrupt, such as the notebook's stop button, ends it; the table then contains the frames up to that point.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def timeline(source: PathLike | int, predict: Predict, *, until: float | None = 
     predict : callable
         A function of (frame, seconds) that returns a list of faces, such as ``ExpressionTracker().update``.
     until : float or None
-        Seconds at which to end; None: at the end of the clip.
+        Time in seconds at which to stop; None for the end of the clip.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def timeline(source: PathLike | int, predict: Predict, *, until: float | None = 
     Raises
     ------
     TypeError, ValueError, FileNotFoundError
-        As `Reader`, for another `predict` or `until`, and if `predict` returns something else than faces.
+        As `Reader`, for an invalid `predict` or `until`, and if `predict` returns anything but faces.
     """
     end, rows = _check_loop(predict, until), []
     with (Reader(source) as clip, contextlib.suppress(KeyboardInterrupt),
@@ -103,7 +103,7 @@ def timeline_rows(number: int, seconds: float, faces: Sequence[Face]) -> list[di
     return [{**moment, "face": face.get("id", index), **dict(zip("xywh", map(round, face["box"]))),
              "label": face.get("label"), "probability": face.get("probability"), "confidence": face.get("confidence"),
              **(face.get("emotions") or {})}
-            for index, face in enumerate(check_faces(faces, "timeline_rows wants a list of faces"))] or [moment]
+            for index, face in enumerate(check_faces(faces, "timeline_rows needs a list of faces"))] or [moment]
 
 
 # ---------------------------------------------------------------- in the notebook
@@ -144,10 +144,10 @@ def play(source: PathLike | int, predict: Predict, *, until: float | None = None
     Raises
     ------
     TypeError, ValueError, FileNotFoundError
-        As `timeline`, and for another width.
+        As `timeline`, and for an invalid width.
     """
     end = _check_loop(predict, until)
-    check_whole("width", width, "whole pixels, such as 640", low=1)
+    check_whole("width", width, "a whole number of pixels, such as 640", low=1)
     meter, handle, shown_at = FPSMeter(), None, -math.inf
     with (Reader(source, realtime=True) as clip, contextlib.suppress(KeyboardInterrupt),
           tqdm(total=_duration(clip, end), bar_format="{l_bar}{bar}| {n:.0f} s") as bar):
@@ -207,7 +207,7 @@ def can_open_window() -> bool:
 
 
 def play_window(source: PathLike | int, predict: Predict, *, mirror: bool = False,
-                title: str = "Expressions (q ends it)") -> None:
+                title: str = "Expressions (q quits)") -> None:
     """Show a clip or camera in a window of its own, until q, Escape, the close button, an interrupt or the end of the clip.
 
     Where no window can be opened, it prints a sentence that says so and returns.

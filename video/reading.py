@@ -1,4 +1,4 @@
-"""Frames in: read a clip or a camera frame by frame, with the time of each frame. Notebook 8 builds it."""
+"""Read a clip or a camera frame by frame, with the time of each frame. Notebook 8 builds it."""
 import contextlib
 import math
 import os
@@ -20,7 +20,7 @@ from helpers import Image, PathLike, to_bgr
 from video.integrity import ClipWarning, find_damage
 from video.stderr import silence_stderr
 
-DEFAULT_FPS = 25.0       # stands in for a frame rate that is missing from the file or impossible
+DEFAULT_FPS = 25.0       # used if the frame rate in the file is missing or impossible
 MAX_FPS = 240.0          # frames per second; a higher rate in a file is the resolution of its clock
 MAX_DISPLAY_GAP = 0.25     # seconds; a live clip that decodes too slowly shows a late frame at least this often
 MAX_FAILED_READS = 30    # after this many failed reads in a row, a camera counts as gone
@@ -32,17 +32,17 @@ class Reader:
     """Read a clip or a camera frame by frame: iterate over it in a `with` block.
 
     Each step yields (seconds, frame): the time since the first frame, strictly increasing, and the frame as
-    uint8 (H, W, 3), BGR. Frames are upright and have the shape that a player shows, also if the file stores them
+    uint8 (H, W, 3), BGR. Frames are upright and have the shape that a player shows, even if the file stores them
     sideways or with non-square pixels. The block releases the file or camera, even after an error or an interrupt.
 
-    A clip that is cut short, damaged, or only a picture issues a `ClipWarning` when its end is reached.
+    If a clip is cut short, damaged, or only a picture, a `ClipWarning` says so when its end is reached.
 
     Parameters
     ----------
     source : str, os.PathLike or int
         Path of a clip, or the number of a camera on the computer that runs Python (0 is the first). Also an attribute.
     realtime : bool
-        Keep up with the clock. A clip then plays at its own speed and skips frames if the loop is too slow; a camera
+        Play in real time. A clip then plays at its own speed and skips frames if the loop is too slow; a camera
         always yields its newest frame.
 
     Attributes
@@ -50,7 +50,7 @@ class Reader:
     is_camera : bool
         Whether the source is a camera.
     fps : float
-        Frames per second according to the file, above 0 and at most MAX_FPS; DEFAULT_FPS if it doesn't say. Of a clip
+        Frames per second according to the file, above 0 and at most MAX_FPS; DEFAULT_FPS if it doesn't say. For a clip
         with uneven frame times it is the average, or the rate of its fastest part.
     frame_count : int
         Number of frames according to the file, 0 if unknown. A damaged file may hold fewer. Some formats, among them
@@ -67,9 +67,9 @@ class Reader:
     def __init__(self, source: PathLike | int, *, realtime: bool = False) -> None:
         self.is_camera = isinstance(source, (int, np.integer)) and not isinstance(source, bool)
         if not self.is_camera and not isinstance(source, (str, os.PathLike)):
-            raise TypeError(f"source is {source!r}: give the path of a clip, or a camera's number such as 0")
+            raise TypeError(f"source is {source!r}: give the path of a clip, or the number of a camera, such as 0")
         self.source: Path | int = (    # OpenCV may end the process for other numbers
-            check_whole("source", source, "a camera's number from 0 to 99, where 0 is the first", low=0, high=99)
+            check_whole("source", source, "a camera number from 0 to 99, where 0 is the first", low=0, high=99)
             if self.is_camera else _check_clip(source))
         self.realtime = realtime
         self.notes: list[str] = []
@@ -106,12 +106,12 @@ class Reader:
         return capture
 
     def _plain_name(self, name: str) -> str:
-        """Give the file a second name of plain letters, for as long as the Reader is open."""
+        """Give the file a second name in plain ASCII while the Reader is open."""
         folder = self._files.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         plain = os.path.join(folder, "clip")
         try:
             os.symlink(name, plain)
-        except OSError:                                                  # Windows allows links only to some
+        except OSError:                                                  # Windows allows links only to some users
             shutil.copyfile(name, plain)
         return plain
 
@@ -125,7 +125,7 @@ class Reader:
 
     def close(self) -> None:
         """Release the file or camera. A second call does nothing."""
-        capture, self._capture = self._capture, None                     # this ends the thread of _newest
+        capture, self._capture = self._capture, None                     # this ends the thread that _newest started
         if self._thread is not None:
             self._thread.join()                                          # never release a camera while it is being read
         if capture is not None:
@@ -201,8 +201,8 @@ class Reader:
             self._last = stamp - self._zero
         else:                                                # missing, repeated, or out of order
             self._last += 1 / self.fps
-            if not abs(step) <= 1 and math.isfinite(stamp) and stamp != 0:       # OpenCV returns 0 for a missing one
-                self._zero = stamp - self._last              # the clock started again, as where two clips were joined
+            if not abs(step) <= 1 and math.isfinite(stamp) and stamp != 0:       # OpenCV returns 0 for a missing timestamp
+                self._zero = stamp - self._last              # the clock started again, as it does where two clips were joined
         return self._last
 
     def _newest(self, frames: Iterator[tuple[float, Image]]) -> Iterator[tuple[float, Image]]:
@@ -245,13 +245,13 @@ def _check_clip(source: Any) -> Path:
     """Check a clip's path as `check_file` does; the address of a stream has its own error message."""
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/", str(source), re.IGNORECASE)     # two letters or more: C:/ is a drive
     if scheme and scheme[1].lower() not in ("http", "https") and not os.path.exists(source):
-        raise ValueError(f"{source} is an address of the kind {scheme[1]}, not the path of a file: record the stream to a "
+        raise ValueError(f"{source} is an address that begins with {scheme[1]}:, not the path of a file: record the stream to a "
                          "file first, or give the file's plain path")
     return check_file(source, "clip")
 
 
 def _is_undecodable(name: str) -> bool:
-    """Whether a file name is not valid Unicode. OpenCV ends the process if it is given such a name."""
+    """Tell whether a file name is not valid Unicode. OpenCV ends the process if it is given such a name."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -279,8 +279,8 @@ def _pixel_shape(capture: cv2.VideoCapture) -> tuple[float, float]:
     """Return the factors by which width and height have to grow so that pixels are square."""
     across, down = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
     shape = across / down if across > 0 and down > 0 else 1.0
-    if not 0.1 < shape < 10:                                             # no camera does that: the entry is wrong
+    if not 0.1 < shape < 10:                                             # no camera has such pixels, so the entry is wrong
         return 1.0, 1.0
-    if capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90:           # the file speaks of the frame as it is stored
+    if capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90:           # the file describes the frame as it is stored
         shape = 1 / shape
     return max(shape, 1.0), max(1 / shape, 1.0)

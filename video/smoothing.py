@@ -14,7 +14,7 @@ from checks import check_faces, check_number, check_timestamp
 from detectors import iou
 from helpers import EMOTIONS, Face
 
-HALF_LIFE = 0.25     # seconds after which an old frame counts half; measured in notebook 9
+HALF_LIFE = 0.25     # seconds after which an old frame counts half as much; measured in notebook 9
 HYSTERESIS = 0.3     # a new label replaces the one shown if its probability is higher by more than this
 MAX_GAP = 1.0        # seconds without the face after which its history is dropped
 
@@ -34,7 +34,7 @@ def match_boxes(old: Sequence[Sequence[float]], new: Sequence[Sequence[float]], 
     Returns
     -------
     dict of int
-        {index in new: index in old}; a box without a match is missing.
+        {index in new: index in old}; boxes without a match are left out.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class LabelSmoother:
     Parameters
     ----------
     half_life : float
-        Seconds after which an old frame counts half; 0 switches averaging off. Because it is in seconds, it means the
+        Seconds after which an old frame counts half as much; 0 switches averaging off. Because it is in seconds, it means the
         same at any frame rate.
     hysteresis : float
         A new label replaces the one shown if its averaged probability is higher by more than this.
@@ -79,13 +79,13 @@ class LabelSmoother:
     Raises
     ------
     ValueError
-        If one of them is not a number from 0 up.
+        If one of them is not a number, or is negative.
     """
 
     def __init__(self, *, half_life: float = HALF_LIFE, hysteresis: float = HYSTERESIS, max_gap: float = MAX_GAP) -> None:
-        self.half_life = check_number("half_life", half_life, "seconds from 0 up", low=0)
-        self.hysteresis = check_number("hysteresis", hysteresis, "a difference in probability from 0 up", low=0)
-        self.max_gap = check_number("max_gap", max_gap, "seconds from 0 up", low=0)
+        self.half_life = check_number("half_life", half_life, "a number of seconds, 0 or more", low=0)
+        self.hysteresis = check_number("hysteresis", hysteresis, "a difference in probability, 0 or more", low=0)
+        self.max_gap = check_number("max_gap", max_gap, "a number of seconds, 0 or more", low=0)
         self._histories: list[_History] = []
         self._next_id, self._last = 0, -math.inf
 
@@ -95,7 +95,7 @@ class LabelSmoother:
                               for history in self._histories], "next_id": self._next_id, "last": self._last}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where another smoother was when its `state` was taken: the next frames come out exactly as there."""
+        """Continue where another smoother was when its `state` was taken: the next results are exactly the same."""
         self._histories = [_History(**history) for history in state["histories"]]
         for history in self._histories:
             history.average = None if history.average is None else np.array(history.average)
@@ -111,9 +111,9 @@ class LabelSmoother:
         Parameters
         ----------
         faces : list of Face
-            As `helpers.detect_emotions` returns them. A face without ``emotions`` was only located: its average stays.
+            As `helpers.detect_emotions` returns them. A face without ``emotions`` was only located; its average stays.
         seconds : float
-            Time of the frame. If it goes back because the clip starts again, all histories are dropped.
+            Time of the frame. If it is earlier than before, because the clip starts again, all histories are dropped.
 
         Returns
         -------
@@ -126,7 +126,7 @@ class LabelSmoother:
         TypeError, ValueError
             If these are not faces or `seconds` is not a finite number.
         """
-        check_faces(faces, "LabelSmoother wants a list of faces")
+        check_faces(faces, "LabelSmoother needs a list of faces")
         seconds = check_timestamp(seconds)
         if seconds < self._last:
             self.clear()

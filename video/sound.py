@@ -1,4 +1,4 @@
-"""The sound of a clip, for its written copy."""
+"""Convert the sound of a clip for a written copy of the clip."""
 import contextlib
 import itertools
 import os
@@ -17,12 +17,12 @@ from av.packet import Packet
 
 from video.integrity import ClipWarning
 
-_RATE = 48000     # samples per second; Opus knows no higher rate
+_RATE = 48000     # samples per second; Opus supports no higher rate
 _PIECE = 960      # samples, 20 ms: as much as Opus compresses at once
 
 
 def copy_sound(path: Path, output: OutputContainer, seconds: float) -> Generator["Packet[AudioStream]", None, None]:
-    """Convert the sound of a clip to Opus, piece by piece as it is asked for.
+    """Convert the sound of a clip to Opus, piece by piece, on demand.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def copy_sound(path: Path, output: OutputContainer, seconds: float) -> Generator
     Yields
     ------
     av.packet.Packet
-        20 ms each, with its time in the copy. None at all if the clip has no sound; neither if the sound can't be decoded,
-        but then a `ClipWarning` says so.
+        20 ms each, with its time in the copy. Nothing is yielded if the clip has no sound, or if the sound
+        can't be decoded; in that case, a `ClipWarning` says so.
     """
     name = os.path.abspath(path)
     try:
@@ -53,7 +53,7 @@ def copy_sound(path: Path, output: OutputContainer, seconds: float) -> Generator
             track = output.add_stream("libopus", rate=_RATE, layout="mono" if first.layout.nb_channels == 1 else "stereo")
             graph = _resampler(first, track.codec_context)
             for frame in itertools.chain([first], frames):
-                if frame.pts is not None:                    # both tracks count time from the same moment
+                if frame.pts is not None:                    # both tracks count time from the same starting point
                     frame.pts -= round((picture.time + seconds) / frame.time_base)
                 yield from _encode(track, graph, frame)
             yield from _encode(track, graph, None)
@@ -71,7 +71,7 @@ def _decode(clip: InputContainer, track: Any) -> Iterator[Any]:
 
 
 def _resampler(frame: AudioFrame, encoder: AudioCodecContext) -> Graph:
-    """Make a graph that turns sound like this frame into pieces for the encoder, from time 0 on and without gaps."""
+    """Make a graph that turns sound like this frame into pieces for the encoder, starting at time 0 and without gaps."""
     graph = Graph()
     graph.link_nodes(
         graph.add("abuffer", sample_rate=str(frame.sample_rate), sample_fmt=frame.format.name,

@@ -52,7 +52,7 @@ class TemplateTracker:
         self._patch = image[self._y:max(round(y + 0.85 * h), self._y + 4), self._x:max(round(x + 0.85 * w), self._x + 4)]
 
     def update(self, image: Image) -> float:
-        """Move the box to where the face is in `image`, the next frame, shrunk alike. Returns the correlation, -1..1."""
+        """Move the box to where the face is in `image`, the next frame, shrunk as before. Returns the correlation, -1..1."""
         h, w = self._patch.shape
         reach = max(round(max(w, h) * 0.4), 4)
         left, top = max(self._x - reach, 0), max(self._y - reach, 0)
@@ -72,7 +72,7 @@ class TemplateTracker:
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> "TemplateTracker":
-        """Make a tracker that continues where another one was when its `state` was taken."""
+        """Create a tracker that continues where another one was when its `state` was taken."""
         tracker = cls.__new__(cls)
         tracker.box, tracker.scale = list(state["box"]), state["scale"]
         tracker._x, tracker._y, tracker._patch = state["x"], state["y"], np.array(state["patch"], np.uint8)
@@ -98,15 +98,15 @@ class ExpressionTracker:
     """Find the faces and steady expressions of each frame, fast: detect now and then, track the faces in between.
 
     A face appears when its confidence is TRACK_ACTIVATION_THRESHOLD or more, or when it was detected twice. It disappears when
-    two detections in a row miss it, or one if its track was lost before. Call `helpers.init_emotion` first.
+    two detections in a row miss it, or when one does after its track was lost. Call `helpers.init_emotion` first.
 
     Parameters
     ----------
     detect_every : float
-        Seconds from one detection to the next, 0: every frame. Sooner if a face is lost, and four times as often while
-        there is none.
+        Seconds from one detection to the next; 0 means every frame. Detection comes sooner if a face is lost, and is four
+        times as frequent while there is none.
     classify_every : float
-        Seconds from one forward pass to the next, 0: every frame. All faces go through the network together.
+        Seconds from one forward pass to the next; 0 means every frame. All faces go through the network together.
     threaded : bool
         Detect on a separate thread, so that no frame waits for it; its boxes arrive a little later.
     half_life, hysteresis : float
@@ -121,13 +121,13 @@ class ExpressionTracker:
     Raises
     ------
     ValueError
-        If one of the numbers is not a number from 0 up.
+        If one of the numbers is not a number, or is negative.
     """
 
     def __init__(self, *, detect_every: float = DETECT_EVERY, classify_every: float = CLASSIFY_EVERY, threaded: bool = False,
                  half_life: float = HALF_LIFE, hysteresis: float = HYSTERESIS, detector: str = "ssd",
                  confidence: float = 0.5, net: cv2.dnn.Net | None = None) -> None:
-        wanted = "seconds from 0 up, where 0 means every frame"
+        wanted = "a number of seconds, 0 or more, where 0 means every frame"
         self.detect_every = check_number("detect_every", detect_every, wanted, low=0)
         self.classify_every = check_number("classify_every", classify_every, wanted, low=0)
         self.detector, self.confidence, self._net = detector, confidence, net
@@ -170,7 +170,7 @@ class ExpressionTracker:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where another tracker was when its `state` was taken.
 
-        Without a thread, the next frames come out exactly as they would have come out there, ids included.
+        Without a thread, the next results are exactly those that the other one would have returned, ids included.
         """
         with self._lock:
             self._start_afresh(tuple(state["shape"]))
@@ -185,9 +185,9 @@ class ExpressionTracker:
         Parameters
         ----------
         frame : numpy.ndarray
-            As `helpers.to_bgr` takes it. A frame of another size starts afresh.
+            Any array that `helpers.to_bgr` accepts. A frame of a different size resets the tracker.
         seconds : float
-            Time of the frame. An earlier time than the last one starts afresh.
+            Time of the frame. A time earlier than the previous one resets the tracker.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Frames out: write a clip that browsers play, with a time for each frame. Notebook 8 builds it."""
+"""Write a clip that browsers play, with a time for each frame. Notebook 8 builds it."""
 import contextlib
 import itertools
 import math
@@ -25,7 +25,7 @@ from video.sound import copy_sound
 MAX_VP9_SIDE = 65535     # pixels; the largest width and height that VP9 allows
 MAX_VP9_PIXELS = 8192 * 4352     # the largest area of its highest level; encoding it takes 2.5 GB of memory
 _CODEC = "libvpx-vp9"
-_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0",        # as fast as it goes
+_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0",        # as fast as possible
             "crf": "28", "b": "0"}                       # constant quality, 0 is the best and 63 the worst
 _TICK = Fraction(1, 1000)                                # seconds; WebM counts time in milliseconds
 
@@ -41,17 +41,17 @@ class Writer:
     Parameters
     ----------
     path : str or os.PathLike
-        Where the clip belongs, ending in .webm. Its folder has to exist.
+        Where to write the clip: a name that ends in .webm, in a folder that exists.
     fps : float
         Frames per second, above 0 and at most MAX_FPS: the frame rate for frames that are written without a time.
     sound_from : str, os.PathLike or None
-        A clip whose sound is copied, converted to Opus. Write its frames with the times that `Reader` gives, so that
+        A clip whose sound is copied, converted to Opus. Write its frames with the times that `Reader` returns, so that
         picture and sound stay in step. If there is no sound, nothing happens; if it can't be read, a `ClipWarning` says so.
 
     Raises
     ------
     TypeError, ValueError, FileNotFoundError, OSError
-        If `path` is not the path of a .webm file in a folder that exists and can be written to, for another `fps`, and if
+        If `path` is not the path of a .webm file in a folder that exists and can be written to, for an invalid `fps`, and if
         `sound_from` is not a file.
     """
 
@@ -62,7 +62,7 @@ class Writer:
         if self.path.is_dir():
             raise ValueError(f"{self.path.resolve()} is a folder: give the path of the clip to write")
         if self.path.suffix.lower() != ".webm":
-            raise ValueError(f"{self.path} should end in .webm: this is the format that is written, and every browser plays it")
+            raise ValueError(f"{self.path} should end in .webm: the clip is written in this format, which every browser plays")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"no folder {self.path.parent.resolve()}: create it first")
         self.fps = check_number("fps", fps, f"frames per second above 0 and at most {MAX_FPS:g}, such as Reader's fps",
@@ -99,15 +99,15 @@ class Writer:
         Parameters
         ----------
         frame : numpy.ndarray
-            uint8 (H, W, 3), BGR, or another form that `helpers.to_bgr` takes.
+            uint8 (H, W, 3), BGR, or any other array that `helpers.to_bgr` accepts.
         seconds : float or None
-            Time of the frame, later than that of the one before. The first frame's time becomes 0, as `Reader` counts, and
-            the last frame lasts as long as the one before it, at most 1 / fps. None: 1 / fps after the frame before.
+            Time of the frame, later than that of the previous one. The first frame's time becomes 0, as in `Reader`, and the
+            last frame lasts as long as the previous one, at most 1 / fps. None means 1 / fps after the previous frame.
 
         Raises
         ------
         TypeError, ValueError
-            As `helpers.to_bgr`, for a frame too large for VP9, a time that does not rise, and after `close`.
+            As `helpers.to_bgr`, for a frame too large for VP9, a time that does not increase, and after `close`.
         OSError
             If the disk is full or the codec is missing.
         """
@@ -117,12 +117,12 @@ class Writer:
         if seconds is None:
             seconds = self._last + 1 / self.fps if self.frames else 0.0
         elif check_timestamp(seconds) <= self._last:
-            raise ValueError(f"seconds is {seconds}, but the frame before was at {self._last}: frame times have to rise")
+            raise ValueError(f"seconds is {seconds}, but the previous frame was at {self._last}: frame times must increase")
         if self._container is None:
             height, width = frame.shape[:2]
             if max(height, width) > MAX_VP9_SIDE or height * width > MAX_VP9_PIXELS:
                 raise ValueError(f"a frame of {width} x {height} pixels is too large for VP9: shrink it to at most "
-                                 f"{MAX_VP9_SIDE} pixels each way and {MAX_VP9_PIXELS:,} in all")
+                                 f"{MAX_VP9_SIDE} pixels per side and {MAX_VP9_PIXELS:,} in total")
             self._size = max(width - width % 2, 16), max(height - height % 2, 16)        # colours are stored for 2 x 2 pixels
             self._first = seconds
         container = self._container or self._open()
@@ -141,7 +141,7 @@ class Writer:
         try:
             track = container.add_stream(_CODEC, rate=Fraction(self.fps).limit_denominator(100_000), options=_OPTIONS)
         except ValueError:
-            raise OSError(f"{self.path} can't be written: the VP9 codec is missing from this PyAV") from None
+            raise OSError(f"{self.path} can't be written: this installation of PyAV lacks the VP9 codec") from None
         assert isinstance(track, VideoStream)
         track.width, track.height, track.pix_fmt = *self._size, "yuv420p"
         track.codec_context.time_base, track.codec_context.thread_count = _TICK, 2
@@ -175,7 +175,7 @@ class Writer:
             if isinstance(problem, OSError):
                 raise OSError(f"{self.path} could not be written completely: make room on the disk, then write it again "
                               f"({problem})") from None
-            raise OSError(f"{self.path} could not be written: VP9 can't take {self._size[0]} x {self._size[1]} pixels here "
+            raise OSError(f"{self.path} could not be written: VP9 can't encode {self._size[0]} x {self._size[1]} pixels here "
                           f"({problem})") from None
 
     def _discard(self) -> None:
@@ -190,7 +190,7 @@ class Writer:
         self._part.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Throw away what was written, instead of `close`: no new file is left behind, and an old one stays as it was."""
+        """Discard what was written, instead of `close`: no new file is left behind, and an old one stays as it was."""
         if not self._closed:
             self._discard()
 
@@ -228,7 +228,8 @@ class Writer:
             names = (self.path.with_name(f"{self.path.stem[:60]}-{number}.webm") for number in itertools.count(2))
             kept = next(name for name in names if not name.exists())
             os.rename(self._part, kept)
-            raise type(problem)(f"{self.path} can't be replaced: is a player showing it? The new clip is {kept}") from None
+            raise type(problem)(f"{self.path} can't be replaced: is a player showing it? The new clip is saved as "
+                                f"{kept}") from None
 
 
 def _end_of(packet: "Packet[Any]") -> Fraction:

@@ -1,4 +1,4 @@
-"""Widgets for JupyterLab that take pictures from the reader's browser: a live webcam, and a field for one picture::
+"""Widgets for JupyterLab that receive pictures from the reader's browser: a live webcam, and a field for one picture::
 
     import helpers
     import webcam

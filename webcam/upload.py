@@ -47,7 +47,7 @@ class UploadField(anywidget.AnyWidget):
 
 
 def upload_image() -> ipywidgets.VBox:
-    """Make a field that labels a picture from the reader's computer and shows it. Call `helpers.init_emotion` first.
+    """Create a field that labels a picture from the reader's computer and shows it. Call `helpers.init_emotion` first.
 
     Make it the last line of a cell. The picture is sent to the kernel, which does not keep it: it is in a temporary
     folder only while it is read. If the file is not a picture, a sentence says so.

@@ -14,7 +14,7 @@ const LABEL_THRESHOLD = 0.7;  // a label with a lower probability gets a questio
 const FACE_THRESHOLD = 0.9;   // a detection with a lower confidence shows it: it may not be a face
 const CONSENT = "Start turns on this browser's camera. Its pictures are sent to the Python kernel of this notebook, which "
   + "looks for faces in them. Nothing is stored: Python keeps only the newest picture, in memory. "
-  + "Please ask everyone whom the camera can see.";
+  + "Please ask everyone the camera can see.";
 
 // ---------------------------------------------------------------- what went wrong, and what to do about it
 
@@ -62,7 +62,7 @@ function makeCamera(model) {
   let session = 0;            // grows with each start and stop, so that code that waited can tell it is out of date
   let sent = null;            // the frame in flight: {number, time}
   let fresh = false;          // has the camera delivered a frame since the last one was sent?
-  let number = Math.floor(Math.random() * 2 ** 40);  // answers reach other pages too, so numbers must not coincide
+  let number = Math.floor(Math.random() * 2 ** 40);  // answers reach other pages too, so numbers must be unique
   let failures = 0, answers = [], trial = [], timer = 0, hiddenTimer = 0;
   // What the views show. size: [width, height] of the frames that are sent; stats: {latency in seconds, fps}.
   const camera = { state: "off", text: CONSENT, failed: false, stream: null, faces: [], size: [16, 9], stats: null };
@@ -187,7 +187,7 @@ function makeCamera(model) {
   // Jupyter's server holds an answer back until the browser has acknowledged the previous message. The browser delays
   // that by 40 ms, unless it has something to send, such as a tick. So a tick can halve the latency. But it is only
   // one message too many if the machine is busy, or if the server was told not to wait (jupyter_lab_config.py). That
-  // is why each start tries both: the first frames go without ticks, the next ones with them, and the faster way stays.
+  // is why each start tries both: the first frames go without ticks, the next ones with them, and the faster way is kept.
   function shouldTick() {
     if (trial.length < 2 * TRIAL_FRAMES) return trial.length >= TRIAL_FRAMES;
     return median(trial.slice(TRIAL_FRAMES)) < 0.9 * median(trial.slice(WARM_UP_FRAMES, TRIAL_FRAMES));
@@ -316,7 +316,7 @@ function makeView(el, camera, start, stop) {
 function titleOf(face) {
   const probability = face.emotions[face.label];
   const label = `${face.label}${probability < LABEL_THRESHOLD ? "?" : ""} ${Math.round(100 * probability)}%`;
-  return face.confidence < FACE_THRESHOLD ? `${label} (face ${Math.round(100 * face.confidence)}%)` : label;    // label alone without a confidence
+  return face.confidence < FACE_THRESHOLD ? `${label} (face ${Math.round(100 * face.confidence)}%)` : label;    // without a confidence, only the label
 }
 
 // ---------------------------------------------------------------- called by anywidget: once per widget, once per view

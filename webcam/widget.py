@@ -58,7 +58,7 @@ class Webcam(anywidget.AnyWidget):
         Function of (frame, seconds) that returns a list of faces, such as ``video.ExpressionTracker().update``. `frame`
         is uint8 (H, W, 3), BGR; `seconds` is a float from a monotonic clock. A face is a dict as
         `helpers.detect_emotions` returns it: ``box`` [x, y, w, h] in pixels, and either ``label`` and ``emotions``
-        {name: probability} or neither. The function runs in a thread of its own, and handles one frame at a time. If
+        {name: probability} or neither. The function runs on a separate thread, and handles one frame at a time. If
         it raises an error, the widget shows that; after five in a row it turns the camera off. By default, each frame
         goes through `helpers.detect_emotions`.
     width, height : int
@@ -79,7 +79,7 @@ class Webcam(anywidget.AnyWidget):
     answer_timeout : float
         Seconds that the browser waits for the kernel's answer before it turns the camera off, 5 by default.
     start_timeout : float
-        Seconds in which the camera has to start and the browser's question has to be answered, 15 by default.
+        Seconds in which the camera has to start and the permission prompt has to be answered, 15 by default.
     hidden_timeout : float
         Seconds that the page may be hidden before the camera is turned off, 30 by default.
 
@@ -194,7 +194,7 @@ class Webcam(anywidget.AnyWidget):
     # ------------------------------------------------------------ traits
 
     def _set(self, **values: Any) -> None:
-        """Set traits. If a function that observes one raises an error, print it: the camera goes on."""
+        """Set traits. If a function that observes one raises an error, print it: the camera stays on."""
         for name, value in values.items():
             try:
                 setattr(self, name, value)
@@ -222,7 +222,7 @@ class Webcam(anywidget.AnyWidget):
     # ------------------------------------------------------------ messages from the browser
 
     def _receive(self, _: object, content: Any, buffers: Sequence[memoryview]) -> None:
-        """Hand a frame to the worker. If an older one is still pending, it is dropped and answered without faces."""
+        """Pass a frame to the worker. If an older one is still pending, it is dropped and answered without faces."""
         if not isinstance(content, dict) or content.get("kind") != "frame":
             return                           # a tick, which has no content: see shouldTick in widget.js
         # The answer is sent in the context of this message. Otherwise ipykernel 7 would assume that the main thread
@@ -272,7 +272,7 @@ class Webcam(anywidget.AnyWidget):
 
 
 def _check_size(name: str, value: Any) -> int:
-    wanted = f"whole pixels from {MIN_IMAGE_SIDE} to {MAX_SIDE}, such as 640"
+    wanted = f"a whole number of pixels from {MIN_IMAGE_SIDE} to {MAX_SIDE}, such as 640"
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} is {value!r}: give {wanted}")
     return check_whole(name, value, wanted, low=MIN_IMAGE_SIDE, high=MAX_SIDE)
