@@ -41,14 +41,12 @@ import helpers
 import imagefiles
 import result_store
 import video
-from labelling import Answer, Task, copy_name, label_image, remove_copy
+from labelling import Answer, Task, copy_name, label_image, load_unchanged_network, remove_copy
 
 FACE_COLUMNS = [*"xywh", "label", "probability", "confidence", *helpers.EMOTIONS]
 FOLDER_COLUMNS = ["file", "n_faces", "face", *FACE_COLUMNS, "note"]
 CHUNK_FRAMES = 1500         # of a clip are saved together, so an interrupt loses at most this many
 CLIP_CODE = [f"video/{path.name}" for path in sorted((helpers.ROOT / "video").glob("*.py"))]     # this code affects clips too
-for _name in (*CLIP_CODE, "batch.py"):
-    result_store.code_digest(_name)            # remember what was imported
 Row = dict[str, Any]        # of a clip's table
 MAX_WAITING_FRAMES = 8      # labelled but not drawn yet
 MIN_PARALLEL_SECONDS = 20.0      # seconds of work left: below that, starting worker processes takes longer than it saves
@@ -102,23 +100,26 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
         checks.check_whole("n_jobs", n_jobs, "a whole number of processes, or None for one per core", low=1)
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)   # fail now, not per file
-    files, notes = _files_in(folder, out)
+    files, notes, closed = _files_in(folder, out)
     if not files and not notes:
-        raise ValueError(f"no picture in {folder.resolve()}: label_folder takes files that end in "
+        raise ValueError(f"no picture in {folder}: label_folder takes files that end in "
                          f"{', '.join(helpers.IMAGE_SUFFIXES)}")
-    with result_store.ResultStore(out, f"folder {result_store.key_to_text(os.fsencode(folder.resolve()))}") as store:
+    with result_store.ResultStore(out, f"folder {result_store.key_to_text(os.fsencode(os.path.realpath(folder)))}") as store:
         result_store.check_table_untouched(store, "faces.csv")
-        made_with = result_store.settings_digest(model, detector=detector, confidence=float(confidence))
         model_digest = result_store.digest_of_file(model)
-        tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), model_digest, detector, float(confidence),
-                           os.getpid()) for key, path in files.items()}
-        for gone in store.prune(tasks):
-            remove_copy(_copy_of(gone, out))
+        made_with = result_store.settings_digest(model_digest, detector=detector, confidence=float(confidence))
+        code_digest = result_store.loaded_code_digest()
+        tasks = {key: Task(str(path), str(_copy_of(key, out)), str(model), model_digest, code_digest, detector,
+                           float(confidence), os.getpid()) for key, path in files.items()}
+        out_of_sight = {key for key in store.all_keys() if key.startswith(closed)}       # may be there again next time
+        store.prune({*tasks, *out_of_sight}, remove=lambda key: _remove_old_copy(_copy_of(key, out)))
+        unsure = store.started()
         kept = {key: [rows, note] for key, digest, (rows, note, copied) in store.kept(made_with)
-                if digest and (not copied or _size(Path(tasks[key].copy)) == copied)
-                and digest == result_store.digest_of_file(files[key])}
+                if key in tasks and key not in unsure and digest and digest == _digest(files[key])
+                and (not copied or copied == _digest(Path(tasks[key].copy)))}
         left = [key for key in tasks if key not in kept]
-        with tqdm(total=len(tasks), initial=len(kept), unit=" pictures") as bar:
+        store.start(left)
+        with tqdm(total=len(tasks), initial=len(kept), unit=" pictures", disable=sys.stderr is None) as bar:
             for key, answer in zip(left, _answers([tasks[key] for key in left], n_jobs)):
                 kept[key] = [answer.rows, answer.note]
                 store.keep(key, answer.content_digest, made_with, [*kept[key], answer.copied])
@@ -131,53 +132,75 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
 def _given_folder(folder: helpers.PathLike) -> Path:
     path = _absolute(folder, "the folder with your pictures")
     if not path.is_dir():
-        raise FileNotFoundError(f"no folder at {path.resolve()}: give the path of the folder with your pictures")
+        raise FileNotFoundError(f"no folder at {path}: give the path of the folder with your pictures")
+    try:
+        os.scandir(path).close()
+    except OSError as problem:
+        raise OSError(f"{path} can't be opened ({problem.strerror}): ask its owner for access, or connect its drive again. "
+                      "Earlier results are kept") from None
     return path
 
 
 def _absolute(path: helpers.PathLike, what: str) -> Path:
     """Make a path absolute, because worker processes may have a different current folder."""
-    if not str(path):
-        raise ValueError(f"the path is empty: give the path of {what}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"give the path of {what} as text or as a Path, not {checks.type_name(path)}")
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"the path is empty: give the path of {what}" if not str(path) else
+                         f"{str(path)!r} contains a NUL character: give the path of {what}")
     return checks.expand_home(path).absolute()
 
 
-def _size(path: Path) -> int:
-    """Return the size of a file in bytes, -1 if it does not exist."""
-    return path.stat().st_size if path.is_file() else -1
+def _digest(path: Path) -> str:
+    """Return the digest of a file's content, "" if it can't be read."""
+    try:
+        return result_store.digest_of_file(path)
+    except OSError:
+        return ""
+
+
+def _remove_old_copy(path: Path) -> None:
+    try:
+        remove_copy(path)
+    except OSError as problem:
+        raise OSError(f"{path} shows a picture that is gone and can't be removed ({problem.strerror}): "
+                      f"{result_store.cure(problem)}, and run the same line again") from None
 
 
 def _given_model(model: helpers.PathLike | None) -> Path:
     """Check the network's file and return its path: the one given, else the one that is loaded, else the project's own."""
-    path = checks.expand_home(helpers._network_path if model is None else model).absolute()
+    path = _absolute(helpers._network_path if model is None else model, "a network")
     helpers.load_network(path)
     return path
 
 
-def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, str]]:
-    """Return the pictures, {key: path}, and the entries that can't be read, {key: reason}."""
+def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, str], tuple[bytes, ...]]:
+    """Return the pictures, {key: path}, the entries that can't be read, {key: reason}, and the keys of closed folders + "/"."""
     files: dict[bytes, Path] = {}
     notes: dict[bytes, str] = {}
+    closed: list[bytes] = []
 
     def no_entry(problem: OSError) -> None:
-        notes[result_store.path_to_key(Path(problem.filename), folder)] = f"this folder can't be opened ({problem.strerror})"
+        key = result_store.path_to_key(Path(problem.filename), folder)
+        notes[key] = f"this folder can't be opened ({problem.strerror})"
+        closed.append(key + b"/")
 
-    inside = out.resolve()
+    inside = os.path.realpath(out)
     for parent, names, leaves in os.walk(folder, onerror=no_entry):
-        names[:] = [name for name in names if not name.startswith(".") and (Path(parent) / name).resolve() != inside
-                    and not (Path(parent) / name / result_store.STORE).is_file()]
+        names[:] = [name for name in names if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != inside
+                    and not result_store.is_store_folder(os.path.join(parent, name))]
         for path in [Path(parent) / name for name in names]:
-            if path.is_symlink():
+            if os.path.islink(path):
                 notes[result_store.path_to_key(path, folder)] = "links to folders are not followed: label that folder separately"
         for name in leaves:
             path, suffix = Path(parent) / name, Path(name).suffix.lower()
             if name.startswith(".") or suffix not in (*helpers.IMAGE_SUFFIXES, *imagefiles.UNREADABLE_SUFFIXES):
                 continue
-            if path.exists() and not path.is_file():
+            if os.path.exists(path) and not os.path.isfile(path):
                 notes[result_store.path_to_key(path, folder)] = "this is not a file but a pipe, a socket or a device"
             else:
                 files[result_store.path_to_key(path, folder)] = path
-    return dict(sorted(files.items())), notes
+    return dict(sorted(files.items())), notes, tuple(closed)
 
 
 def _copy_of(key: bytes, out: Path) -> Path:
@@ -288,24 +311,28 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
     with video.Reader(source) as clip:
         if clip.is_camera:
             raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")
-        path, fps = Path(str(clip.source)).resolve(), clip.fps
+        path, fps = Path(os.path.realpath(str(clip.source))), clip.fps
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
     with result_store.ResultStore(out, f"clip {result_store.key_to_text(os.fsencode(path))}") as store:
         result_store.check_table_untouched(store, "timeline.csv")
-        settings = result_store.settings_digest(model, *CLIP_CODE, detector=detector, confidence=float(confidence))
+        model_digest = result_store.digest_of_file(model)
+        settings = result_store.settings_digest(model_digest, *CLIP_CODE, detector=detector, confidence=float(confidence))
         stamp = _stamp(path)
         content = result_store.digest_of_file(path)
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, result_store.code_digest("batch.py"))
-        up_to_date = store.get_fact(copy.name) == f"{made_from} {_size(copy)}"
+        up_to_date = store.get_fact(copy.name) == f"{made_from} {_digest(copy)}"
         if not annotated and not up_to_date and store.get_fact(copy.name):
             remove_copy(copy)                              # its labels are not those of the new table
         drawn = not annotated or up_to_date
         parts = _kept_parts(content, settings, store)
 
-        def keep(number: int, part: dict[str, Any]) -> None:
+        def check_unchanged() -> None:
             if _stamp(path) != stamp:
                 raise OSError(f"{path} was changed while it was being labelled: run the same line again")
+
+        def keep(number: int, part: dict[str, Any]) -> None:
+            check_unchanged()
             store.keep(_part_key(number), content, settings, part)
 
         if drawn and parts and parts[-1]["ended"]:
@@ -313,23 +340,28 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
             for note in parts[-1]["notes"]:
                 warnings.warn(note, video.ClipWarning, stacklevel=2)
         else:
-            tracker = video.ExpressionTracker(detector=detector, confidence=confidence, net=helpers.load_network(model))
+            tracker = video.ExpressionTracker(detector=detector, confidence=confidence,
+                                              net=load_unchanged_network(model, model_digest))
             with _Copy(copy, fps, path) if not drawn else contextlib.nullcontext() as drawing:
                 rows: list[Row] = []
                 for seconds, frame, found in _labelled_frames(path, parts, tracker, keep):
                     rows += found
                     if drawing:
                         drawing.add(frame, seconds, found)
+                check_unchanged()
                 _save_timeline(store, rows)
                 if drawing:
                     drawing.finish()
-                    store.set_fact(copy.name, f"{made_from} {_size(copy)}")
+                    store.set_fact(copy.name, f"{made_from} {_digest(copy)}")
     return read_table(out / "timeline.csv")
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is replaced or written to: size, time and inode."""
-    found = path.stat()
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced or written to: size, time and inode; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
@@ -361,10 +393,10 @@ def _labelled_frames(path: Path, parts: list[dict[str, Any]], tracker: video.Exp
     if parts and first < math.inf:
         tracker.restore(parts[-1]["tracker"])
     number = -1
-    with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, unit=" frames") as bar:
+    with video.Reader(path) as clip, tqdm(total=clip.frame_count or None, unit=" frames", disable=sys.stderr is None) as bar:
         for number, (seconds, frame) in enumerate(clip):
             if number < first:
-                found = list(next(known)[1])              # every frame has a row, in order
+                found = list(next(known, (None, ()))[1])      # every frame has a row, in order, unless the clip was replaced
             else:
                 if rows and number % CHUNK_FRAMES == 0:
                     keep(number // CHUNK_FRAMES - 1, {"rows": rows, "ended": False, "tracker": tracker.state(), "notes": []})

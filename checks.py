@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+_FOLDER = Path(__file__).resolve().parent
+LOADED_CODE = {path.relative_to(_FOLDER).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+               for path in (*_FOLDER.glob("*.py"), *_FOLDER.glob("video/*.py"))}    # of this project, as Python imports it now
 PART_PREFIX = ".part-"      # the names of files that are still being written begin with this
 KNOWN_NETWORKS = {     # SHA-256 of the networks with these names; one changed byte can turn Happy into Anger
     "emotion-ferplus-small.onnx": "67f4c7b621d07315105d2b0e4928b6a02fc31bc7e32ec4c1721e7e7783b97d4e",
@@ -31,7 +34,8 @@ def type_name(thing: object) -> str:
     >>> type_name([])
     'a list'
     """
-    return "None" if thing is None else f"a {type(thing).__name__}"
+    name = type(thing).__name__
+    return "None" if thing is None else f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
 # ---------------------------------------------------------------- numbers
@@ -328,7 +332,7 @@ def check_network_input(faces: Any, size: int) -> npt.NDArray[np.float32]:
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
     """Return a path with a leading ``~`` replaced by the home folder; in ``./~notes`` it is part of the name."""
-    typed = os.fspath(path)
+    typed = os.fsdecode(path)
     if typed.startswith("~"):
         return Path(typed).expanduser()
     return Path(typed).absolute() if Path(typed).parts[:1] and Path(typed).parts[0].startswith("~") else Path(typed)
@@ -372,11 +376,12 @@ def check_file(path: Any, what: str) -> Path:
     except (OSError, ValueError, RuntimeError) as problem:   # too long, a NUL in the name, ~ of an unknown user
         raise FileNotFoundError(f"{str(path)[:200]!r} can't be the path of a {what} ({problem})") from None
     if file.is_dir():
-        raise ValueError(f"{file.resolve()} is a folder: give the path of one {what} file")
+        raise ValueError(f"{file.absolute()} is a folder: give the path of one {what} file")
     if not file.is_file():
-        raise FileNotFoundError(f"no {what} at {file.resolve()} (the current folder is {Path.cwd()})")
+        here = "" if file.is_absolute() else f" (the current folder is {Path.cwd()})"
+        raise FileNotFoundError(f"no {what} at {file.absolute()}{here}")
     if file.stat().st_size == 0:
-        raise ValueError(f"{file.resolve()} is an empty file: copy or download the {what} again")
+        raise ValueError(f"{file.absolute()} is an empty file: copy or download the {what} again")
     return file
 
 
@@ -417,7 +422,7 @@ def save_atomically(write: Callable[[str], object], path: str | os.PathLike[str]
     pathlib.Path
         Where the file is now.
     """
-    target = Path(path).expanduser()
+    target = expand_home(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as part:
         write(str(part))

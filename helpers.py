@@ -345,7 +345,7 @@ _network_path = MODEL_PATH
 def init_emotion(model: PathLike = MODEL_PATH) -> None:
     """Load the network that the functions below use; call it once. Raises what `load_network` raises."""
     global _network, _network_path
-    _network, _network_path = load_network(model), Path(model).expanduser().absolute()
+    _network, _network_path = load_network(model), checks.expand_home(model).absolute()
 
 
 def classify_expressions(image: Image, faces: Sequence[Face], *, net: cv2.dnn.Net | None = None,

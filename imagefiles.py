@@ -111,6 +111,10 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
         details = f" ({problem})" if str(problem) else ""
         raise MemoryError(f"there is not enough memory to read {path}{details}: close other programs, or save a smaller "
                           "copy of the picture") from None
+    except Exception as problem:
+        if str(path) in str(problem) or getattr(problem, "filename", None):
+            raise                                          # a sentence of this module, or a file that can't be opened
+        raise _explained(path, problem) from None          # values in the header that nobody expects
     for notice in notices:
         warnings.warn(f"{path}: {notice}", ImageWarning, stacklevel=3)
     return image
@@ -282,7 +286,7 @@ def _white(kind: str, data: bytes, tags: Tags) -> int | None:
     elif kind == "JPEG2000" and len(header := data[data.find(_CODESTREAM):][:43]) == 43:
         bits = (header[42] & 127) + 1
     elif kind == "PPM" and data[:2] in (b"P2", b"P3", b"P5", b"P6"):
-        white = int(re.sub(rb"#[^\n]*", b"", data[:4096]).split()[3])
+        white = int(re.sub(rb"#[^\n]*", b"", data[:1 << 20]).split()[3])
         return white if white < 65535 else None
     elif tags:
         bits = int(max(tags[258]))

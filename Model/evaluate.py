@@ -29,6 +29,7 @@ import numpy.typing as npt
 import onnx
 
 import helpers
+from checks import expand_home
 from helpers import EMOTIONS, Image, PathLike
 from Model.adapt import extract_features
 from Model.damage import CORRUPTIONS, corrupt
@@ -399,7 +400,7 @@ def main() -> None:
     result = {"model": Path(args.model).name, "split": args.split, **report(labels, probabilities),
               "ms_per_face": round(ours, 3), "ms_vgg13": round(original, 3), "threads": cv2.getNumThreads(),
               "opencv": cv2.__version__}
-    if args.split != "train" and (Path(args.data).expanduser() / "ferplus_train.npz").is_file():
+    if args.split != "train" and (expand_home(args.data) / "ferplus_train.npz").is_file():
         new = ~duplicates_of(images, args.data, ["train"])       # some faces are in both splits, pixel for pixel
         result["without_duplicates"] = {"faces": int(new.sum()), "accuracy":
                                         float((probabilities.argmax(1) == labels)[new].mean())}

@@ -12,11 +12,11 @@ Data and rules: E. Barsoum, C. Zhang, C. Canton Ferrer, Z. Zhang, "Training Deep
 Recognition with Crowd-Sourced Label Distribution", 2016, arXiv 1608.01041.
 """
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from checks import expand_home
 from helpers import EMOTIONS, PathLike
 
 VOTE_COLUMNS = EMOTIONS + ("Unknown", "NotAFace")
@@ -46,7 +46,7 @@ def load_split(folder: PathLike, split: str) -> tuple[npt.NDArray[np.uint8], npt
     ValueError
         If an array is missing or has a wrong shape or type.
     """
-    path = Path(folder).expanduser() / f"ferplus_{split}.npz"
+    path = expand_home(folder) / f"ferplus_{split}.npz"
     if not path.is_file():
         raise FileNotFoundError(
             f"no {path.name} in {path.parent.resolve()}: build it from the public tables with Model/prepare.py"
@@ -149,7 +149,7 @@ def duplicates_of(images: npt.NDArray[np.uint8], folder: PathLike, splits: Itera
     """
     others = set()
     for split in splits:
-        if (Path(folder).expanduser() / f"ferplus_{split}.npz").is_file():
+        if (expand_home(folder) / f"ferplus_{split}.npz").is_file():
             others |= {image.tobytes() for image in load_split(folder, split)[0]}
     return np.array([image.tobytes() in others for image in images], bool)
 

@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from checks import save_atomically
+from checks import expand_home, save_atomically
 from helpers import PathLike
 from Model.adapt import load_labelled_faces
 from Model.ferplus import load_split
@@ -72,7 +72,7 @@ def read_rows(path: PathLike, columns: Sequence[str]) -> list[Row]:
     ValueError
         If a column is missing.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path.resolve()}")
     with open(path, newline="", encoding="utf-8-sig") as file:
@@ -295,7 +295,7 @@ def save_split(folder: PathLike, split: str, arrays: Arrays) -> None:
     """
     images, votes, names = arrays
     save_atomically(lambda name: np.savez_compressed(name, images=images, votes=votes, names=names),
-                    Path(folder).expanduser() / f"ferplus_{split}.npz")
+                    expand_home(folder) / f"ferplus_{split}.npz")
 
 
 def main() -> None:
@@ -312,7 +312,7 @@ def main() -> None:
         parser.error("give --fer2013 and --ferplus, or --pictures")
     if args.pictures and not (args.aside or args.arrays):
         parser.error("--pictures also needs faces for validation: --aside FOLDER, or --arrays with FER+ faces")
-    if args.arrays and Path(args.arrays).expanduser().resolve() == Path(args.out).expanduser().resolve():
+    if args.arrays and expand_home(args.arrays).resolve() == expand_home(args.out).resolve():
         parser.error("--out is the same folder as --arrays, whose files would be lost: choose a different one")
     left_out: dict[Any, Any]
     try:

@@ -57,7 +57,6 @@ SIZES = ((0.45, 52), (1.0, INPUT_SIZE))   # until this fraction of the epochs, f
 TEACHER_SIZES = ((1.0, INPUT_SIZE),)
 DAMAGE_SIZES = ((1.0, INPUT_SIZE),)
 TEACHER_WEIGHT = 0.5           # in the targets; the rest is the taggers' votes
-MIX_FRACTION = 0.5             # with --match: faces that are blended with another face, which the teachers see, too
 BATCH_SIZE = 64
 REPEATS = {"Disgust": 3, "Fear": 2, "Contempt": 3}   # how often a face of a rare expression is shown per epoch
 WARM_UP_EPOCHS = 1.0           # at the start, while the learning rate rises
@@ -306,53 +305,6 @@ def distil_targets(targets: Targets, images: Images, teachers: Sequence[PathLike
     return ((1 - weight) * targets + weight * taught).astype(np.float32, copy=False)
 
 
-def mix_faces(rng: torch.Generator, targets: torch.Tensor, *views: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Blend a fraction of a batch with other faces of the batch (mixup, Zhang et al. 2018, arXiv 1710.09412).
-
-    Parameters
-    ----------
-    rng : torch.Generator
-        Source of the random numbers.
-    targets : torch.Tensor
-        float32 (N, 8).
-    *views : torch.Tensor
-        float32 (N, 1, H, W): the same faces, damaged and clear for example. All are blended in the same way.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        The blended targets and views, new tensors.
-    """
-    n = len(targets)
-    other = torch.rand(n, 1, generator=rng) * 0.5 * (torch.rand(n, 1, generator=rng) < MIX_FRACTION)
-    partner = torch.randperm(n, generator=rng)
-    mixed = [torch.lerp(targets, targets[partner], other)]
-    return *mixed, *(torch.lerp(view, view[partner], other[..., None, None]) for view in views)
-
-
-@torch.no_grad()
-def teacher_answers(teachers: Sequence[nn.Module], faces: torch.Tensor) -> torch.Tensor:
-    """Compute the mean probabilities of teachers for a batch; every second teacher sees the mirror images.
-
-    A student that matches its teachers on the faces that it is shown itself, blended ones included, learns more from them
-    than from one stored answer per face (Beyer et al. 2022, arXiv 2106.05237).
-
-    Parameters
-    ----------
-    teachers : sequence of torch.nn.Module
-        In evaluation mode.
-    faces : torch.Tensor
-        float32 (N, 1, H, W), grey 0..255.
-
-    Returns
-    -------
-    torch.Tensor
-        float32 (N, 8).
-    """
-    views = [faces.contiguous(memory_format=torch.channels_last), faces.flip(3).contiguous(memory_format=torch.channels_last)]
-    return torch.stack([teacher(views[i % 2]).softmax(1) for i, teacher in enumerate(teachers)]).mean(0)
-
-
 # ---------------------------------------------------------------- training
 
 @torch.no_grad()
@@ -582,8 +534,6 @@ def main() -> None:
     parser.add_argument("--teachers", type=Path, nargs="+", metavar="ONNX", help="networks whose answers are learnt, too")
     parser.add_argument("--teacher-weight", type=float, default=TEACHER_WEIGHT, metavar="WEIGHT",
                         help="weight of the teachers' answers in the targets, from 0 to 1; default: %(default)s")
-    parser.add_argument("--match", action="store_true", help="ask the teachers anew in every step, about the faces as they "
-                        "are shown but undamaged, and blend half of the faces with others; they must be of this script")
     parser.add_argument("--epochs", type=int, help="number of epochs, for experiments; the default depends on the options")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     parser.add_argument("--threads", type=int, default=0, help="number of threads; 0: as many as there are cores")
@@ -593,8 +543,6 @@ def main() -> None:
     for option, value in (("--damage", args.damage), ("--teacher-weight", args.teacher_weight)):
         if not 0 <= value <= 1:
             parser.error(f"{option} must be a fraction from 0 to 1, not {value}")
-    if args.match and not args.teachers:
-        parser.error("--match needs --teachers")
     (epochs, peak, magnitude), sizes = (TEACHER_SCHEDULE, TEACHER_SIZES) if args.teachers else (SCHEDULE, SIZES)
     if args.damage:
         (epochs, peak, magnitude), sizes = DAMAGE_SCHEDULE, DAMAGE_SIZES
@@ -621,7 +569,7 @@ def main() -> None:
         parser.error(f"{len(images)} training faces are left, too few for one batch of {BATCH_SIZE}: add more, or add "
                      "yours to the FER+ faces with prepare.py --arrays. With a few dozen faces, adapt.py works better")
     data = data_digest(images, targets, valid_images, valid_labels)
-    if args.teachers and not args.match:
+    if args.teachers:
         targets = distil_targets(targets, images, args.teachers, weight=args.teacher_weight)
     faces, targets = torch.from_numpy(images), torch.from_numpy(targets)
     valid_faces = torch.from_numpy(preprocess_all(valid_images))
@@ -637,10 +585,6 @@ def main() -> None:
     elif args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True)["average"])
     average = copy.deepcopy(net).requires_grad_(False)
-    teachers = []
-    for path in args.teachers if args.match else ():
-        teachers.append(ExpressionNet().to(memory_format=torch.channels_last))
-        load_exported_weights(teachers[-1], path, torch.from_numpy(preprocess_all(images[:512])))
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimiser: torch.optim.Optimizer
@@ -656,7 +600,7 @@ def main() -> None:
     checkpoint = args.run / "checkpoint.pt"
     settings = {"cycle": [epochs, peak, magnitude], "sides": [list(pair) for pair in sizes], "seed": args.seed,
                 "start": str(args.start), "teachers": [str(path) for path in args.teachers or []],
-                "damage": args.damage, "teacher_weight": args.teacher_weight, "match": args.match, "data": data}
+                "damage": args.damage, "teacher_weight": args.teacher_weight, "data": data}
     start = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -688,14 +632,8 @@ def main() -> None:
             batch, damaged = faces[chosen], None
             if args.damage:
                 batch, damaged = damage_batch(batch, [args.seed, epoch, step], fraction=args.damage)
-            rng_state = rng.get_state()
-            x, wanted = augment(batch, rng, magnitude=magnitude, size=size, damaged=damaged), targets[chosen]
-            if args.match:
-                rng.set_state(rng_state)         # the same changes, without the damage
-                clear = augment(faces[chosen], rng, magnitude=magnitude, size=size, damaged=damaged)
-                wanted, x, clear = mix_faces(rng, wanted, x, clear)
-                wanted = torch.lerp(wanted, teacher_answers(teachers, clear), args.teacher_weight)
-            loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), wanted)
+            x = augment(batch, rng, magnitude=magnitude, size=size, damaged=damaged)
+            loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), targets[chosen])
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad()

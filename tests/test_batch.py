@@ -176,14 +176,16 @@ def test_another_version_does_everything_again(part, holiday, tmp_path, asked, m
         monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path.name == "detectors.py" else true(path))
         monkeypatch.setattr(result_store, "LOADED_CODE", {})          # as in a new Python
     else:
-        version = result_store.metadata.version
-        monkeypatch.setattr(result_store.metadata, "version", lambda name: "9.9" if name == "pillow" else version(name))
+        version = result_store._package_version
+        monkeypatch.setattr(result_store, "_package_version", lambda name: "9.9" if name == "pillow" else version(name))
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     assert len(asked) == 5
 
 
 @pytest.mark.parametrize("lose", [lambda copy: copy.unlink(), lambda copy: copy.write_bytes(b""),
-                                  lambda copy: copy.write_bytes(copy.read_bytes()[:3000])], ids=["deleted", "emptied", "cut"])
+                                  lambda copy: copy.write_bytes(copy.read_bytes()[:3000]),
+                                  lambda copy: copy.write_bytes(bytes(copy.stat().st_size))],
+                         ids=["deleted", "emptied", "cut", "zeroed"])
 def test_a_lost_copy_is_drawn_again(lose, holiday, tmp_path, asked):
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     lose(tmp_path / "out" / "pictures" / "a,b.jpg.jpg")
@@ -194,25 +196,24 @@ def test_a_lost_copy_is_drawn_again(lose, holiday, tmp_path, asked):
 
 EDIT = """
 import sys; sys.path.insert(0, {code!r})
-import batch, pathlib, shutil
-batch.label_folder({folder!r}, "out", n_jobs=1)
-shutil.copy({folder!r} + "/a,b.jpg", {folder!r} + "/new.jpg")
+import {first}, pathlib, shutil
 path = pathlib.Path({code!r}, {name!r}); path.write_text(path.read_text() + "\\n# edited\\n")
+import batch
 try: batch.label_folder({folder!r}, "out", n_jobs=1)
 except RuntimeError as problem: print(problem)
 """
 
 
-@pytest.mark.parametrize("name", ["helpers.py", "labelling.py"])
+@pytest.mark.parametrize("first, name", [("batch", "helpers.py"), ("batch", "labelling.py"), ("helpers", "helpers.py")])
 @pytest.mark.slow
-def test_code_that_was_edited_under_a_running_python_is_refused(name, holiday, tmp_path):
+def test_code_that_was_edited_under_a_running_python_is_refused(first, name, holiday, tmp_path):
     code = tmp_path / "code"
     code.mkdir()
     for path in ROOT.glob("*.py"):
         shutil.copy(path, code)
     for folder in ("video", "Model", "Media"):
         (code / folder).symlink_to(ROOT / folder)
-    done = in_python(EDIT.format(code=str(code), folder=str(holiday), name=name), tmp_path, env={**os.environ, "PYTHONPATH": str(code)})
+    done = in_python(EDIT.format(code=str(code), folder=str(holiday), name=name, first=first), tmp_path, env={**os.environ, "PYTHONPATH": str(code)})
     assert f"{name} was edited after it was imported: restart" in done.stdout, done.stderr
 
 
@@ -250,18 +251,21 @@ def test_a_picture_replaced_while_it_is_labelled_is_done_again(holiday, tmp_path
 
 def test_everything_that_a_label_depends_on_is_part_of_its_settings(monkeypatch, tmp_path):
     names = {"checks.py", "detectors.py", "helpers.py", "imagefiles.py", "labelling.py"}
+    task_digest = result_store.loaded_code_digest()
     clip_names = {f"video/{path.name}" for path in (ROOT / "video").glob("*.py")}
     assert set(result_store.CODE) == names and set(batch.CLIP_CODE) == clip_names and "video/tracking.py" in clip_names
     read = []
     true = result_store.digest_of_file
     monkeypatch.setattr(result_store, "digest_of_file", lambda path: read.append(path) or true(path))
-    assert set(result_store.LOADED_CODE) == names | clip_names | {"batch.py"}
-    before = result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd")
-    assert {path.relative_to(ROOT).as_posix() for path in read} - {helpers.MODEL_PATH.relative_to(ROOT).as_posix()} == names | clip_names
+    assert set(result_store.LOADED_CODE) >= names | clip_names | {"batch.py"}
+    before = result_store.settings_digest("network", *batch.CLIP_CODE, detector="ssd")
+    assert {path.relative_to(ROOT).as_posix() for path in read} == names | clip_names
+    assert result_store.settings_digest("another", *batch.CLIP_CODE, detector="ssd") != before
     for changed in sorted(names | clip_names):
         monkeypatch.setattr(result_store, "digest_of_file", lambda path, changed=changed: "0" if path == ROOT / changed else true(path))
         monkeypatch.setattr(result_store, "LOADED_CODE", {})
-        assert result_store.settings_digest(helpers.MODEL_PATH, *batch.CLIP_CODE, detector="ssd") != before
+        assert result_store.settings_digest("network", *batch.CLIP_CODE, detector="ssd") != before
+        assert changed not in names or result_store.loaded_code_digest() != task_digest
 
 
 def test_what_could_not_be_copied_is_not_tried_again(holiday, tmp_path, asked, monkeypatch):
@@ -388,15 +392,296 @@ def test_an_interrupt_while_the_table_is_written_is_not_taken_for_an_edit(when, 
     pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
 
 
-def test_a_store_of_another_program_is_left_alone(holiday, tmp_path):
+@pytest.mark.parametrize("columns", ["goals (club text)", "results (club text)", "facts (name text, value text, club text)"])
+def test_a_store_of_another_program_is_left_alone(columns, holiday, tmp_path):
     (tmp_path / "out").mkdir()
     with sqlite3.connect(tmp_path / "out" / "results.sqlite") as other:
-        other.execute("create table goals (club text)")
+        other.execute(f"create table {columns}")
     other.close()
     before = (tmp_path / "out" / "results.sqlite").read_bytes()
     with pytest.raises(ValueError, match="belongs to another program: give a new folder"):
         batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     assert (tmp_path / "out" / "results.sqlite").read_bytes() == before
+
+
+def test_a_file_of_another_program_in_a_subfolder_hides_no_picture(holiday, tmp_path):
+    with sqlite3.connect(holiday / "sea" / "results.sqlite") as other:
+        other.execute("create table goals (club text)")
+    other.close()
+    assert "sea/clip_sad.jpg" in set(batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"])
+    (holiday / "sea" / "results.sqlite").write_bytes(b"no database at all")
+    assert "sea/clip_sad.jpg" in set(batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"])
+
+
+def test_code_that_differs_between_processes_is_refused(holiday, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "label_image", lambda task: labelling.label_image(task._replace(code_digest="older")))
+    with pytest.raises(RuntimeError, match="code was edited since the run began, or differs between machines: restart"):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+
+
+@pytest.mark.parametrize("what", ["folder", "clip"])
+def test_a_network_replaced_while_the_run_begins_is_refused(what, holiday, tmp_path, monkeypatch, network_saying):
+    model = network_saying([0, 0, 0, 9, 0, 0, 0, 0])
+    true = result_store.digest_of_file
+
+    def replaced_after(path):
+        digest = true(path)
+        if path == model:
+            network_saying([0, 9, 0, 0, 0, 0, 0, 0])                  # writes the same file
+        return digest
+
+    monkeypatch.setattr(result_store, "digest_of_file", replaced_after)
+    with pytest.raises(OSError, match="was changed after this run began: run the same line again"):
+        if what == "folder":
+            batch.label_folder(holiday, tmp_path / "out", n_jobs=1, model=model)
+        else:
+            batch.label_clip(short_clip(tmp_path / "short.webm", 4), tmp_path / "out", model=model)
+
+
+def closed(folder, monkeypatch):
+    """Let a folder refuse to be opened, as one without permission or on a lost connection does."""
+    true = os.scandir
+
+    def scandir(path="."):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return true(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_can_not_be_opened_loses_no_results(holiday, tmp_path, monkeypatch, asked):
+    out = tmp_path / "out"
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    files = sorted(path for path in out.rglob("*"))
+    with monkeypatch.context() as patch:
+        closed(holiday, patch)
+        with pytest.raises(OSError, match=r"can't be opened \(Permission denied\).* Earlier results are kept"):
+            batch.label_folder(holiday, out, n_jobs=1)
+    with monkeypatch.context() as patch:
+        closed(holiday / "sea", patch)
+        table = batch.label_folder(holiday, out, n_jobs=1).set_index("file")
+        assert table["note"]["sea"] == "this folder can't be opened (Permission denied)" and "sea/clip_sad.jpg" not in table.index
+    assert sorted(path for path in out.rglob("*")) == files
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
+    assert asked == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows needs special rights for links")
+def test_a_labelled_picture_that_can_no_longer_be_read_gets_a_note(holiday, tmp_path):
+    shutil.copy(MEDIA / "astronaut.jpg", tmp_path / "elsewhere.jpg")
+    (holiday / "link.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    (tmp_path / "elsewhere.jpg").unlink()
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    pd.testing.assert_frame_equal(table, fresh(holiday, tmp_path))
+    assert "no picture at" in table.set_index("file")["note"]["link.jpg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows refuses such paths")
+def test_a_very_deep_folder_stops_nothing(holiday, tmp_path, monkeypatch):
+    monkeypatch.chdir(holiday)
+    for _ in range(25):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    monkeypatch.chdir(tmp_path)
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert "sea/clip_sad.jpg" in set(table["file"]) and table["note"].str.contains("can't be opened").sum() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs fork and SIGKILL")
+def test_a_run_killed_while_it_creates_the_store_can_be_resumed(tmp_path):
+    done = in_python(KILL_AT_STATEMENT.format(code=str(ROOT)), tmp_path)
+    *killed, last = done.stdout.split()
+    assert len(killed) > 8 and set(killed) == {"killed"} and last == "whole", done.stderr
+
+
+KILL_AT_STATEMENT = """
+import sys; sys.path.insert(0, {code!r})
+import itertools, os, pathlib, signal, sqlite3
+import result_store
+
+def connect(*args, true=sqlite3.connect, **options):
+    connection = true(*args, **options)
+    connection.set_trace_callback(lambda statement: next(left) or os.kill(os.getpid(), signal.SIGKILL))
+    return connection
+
+for number in itertools.count():
+    folder = pathlib.Path(str(number))
+    child = os.fork()
+    if not child:
+        sqlite3.connect, left = connect, itertools.chain(range(number, 0, -1), [0], itertools.repeat(1))
+        result_store.ResultStore(folder, "folder here")
+        os._exit(0)
+    killed = os.waitpid(child, 0)[1] == signal.SIGKILL
+    with result_store.ResultStore(folder, "folder here") as store:
+        assert store.get_fact("source") == "folder here" and store.get_fact("format")
+    print("killed" if killed else "whole")
+    if not killed:
+        break
+"""
+
+
+def test_two_mishaps_with_the_table_are_not_taken_for_an_edit(holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    set_fact = result_store.ResultStore.set_fact
+
+    def interrupted(store, name, value):
+        if name == "faces.csv":
+            raise KeyboardInterrupt
+        set_fact(store, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_store.ResultStore, "set_fact", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_folder(holiday, out, n_jobs=1)
+    shutil.copy(MEDIA / "astronaut.jpg", holiday)
+    replace = os.replace
+
+    def held_open(part, path):
+        if os.fspath(path).endswith("faces.csv"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        replace(part, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", held_open)
+        with pytest.raises(OSError, match="close the program that has the file open"):
+            batch.label_folder(holiday, out, n_jobs=1)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), fresh(holiday, tmp_path))
+
+
+def copies_of(table):
+    return {f"{name}.jpg" for name in table["file"][~table["note"].fillna("").str.contains("broken")]}
+
+
+def copies_in(out):
+    return {path.relative_to(out / "pictures").as_posix() for path in (out / "pictures").rglob("*") if path.is_file()}
+
+
+def test_an_interrupt_leaves_no_copy_that_nobody_knows(holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def interrupted(store, key, *rest, keep=result_store.ResultStore.keep):
+        if key == b"nobody.png":                                      # its copy is there, its result is not
+            raise KeyboardInterrupt
+        keep(store, key, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_store.ResultStore, "keep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_folder(holiday, out, n_jobs=1)
+    assert "nobody.png.jpg" in copies_in(out)
+    (holiday / "nobody.png").rename(holiday / "somebody.png")
+    table = batch.label_folder(holiday, out, n_jobs=1)
+    assert copies_in(out) == copies_of(table) and "somebody.png.jpg" in copies_in(out)
+
+
+def test_a_copy_that_could_not_be_removed_is_removed_next_time(holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    batch.label_folder(holiday, out, n_jobs=1)
+    (holiday / "a,b.jpg").unlink()
+
+    def no_access(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "remove_copy", no_access)
+        with pytest.raises(OSError, match="a,b.jpg.jpg shows a picture that is gone and can't be removed .*you may write to"):
+            batch.label_folder(holiday, out, n_jobs=1)
+    table = batch.label_folder(holiday, out, n_jobs=1)
+    assert copies_in(out) == copies_of(table) and "a,b.jpg.jpg" not in copies_in(out)
+
+
+def test_an_interrupted_run_with_other_options_does_not_leave_its_copies_in_the_first_ones_results(holiday, tmp_path, monkeypatch, asked):
+    out = tmp_path / "out"
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    before = (out / "pictures" / "a,b.jpg.jpg").read_bytes()
+
+    def interrupted(store, key, *rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_store.ResultStore, "keep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_folder(holiday, out, n_jobs=1, confidence=1.0)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
+    assert (out / "pictures" / "a,b.jpg.jpg").read_bytes() == before
+
+
+def test_what_another_run_is_writing_further_down_is_left_alone(holiday, tmp_path):
+    out = tmp_path / "out"
+    batch.label_folder(holiday, out, n_jobs=1)
+    inner = out / "pictures" / "of copies"
+    batch.label_folder(holiday / "sea", inner, n_jobs=1)
+    ours, theirs = out / "pictures" / ".part-1.jpg", inner / "pictures" / ".part-2.jpg"
+    for part in (ours, theirs):
+        part.touch()
+    batch.label_folder(holiday, out, n_jobs=1)
+    assert theirs.exists() and not ours.exists()
+
+
+@pytest.mark.parametrize("name", ["results.sqlite", "faces.csv", ".part-x.jpg", "pictures"])
+def test_a_folder_or_file_that_is_in_the_way_is_named(name, holiday, tmp_path):
+    out = tmp_path / "out"
+    batch.label_folder(holiday, out, n_jobs=1)
+    path = out / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+    path.touch() if name == "pictures" else path.mkdir()
+    if name == ".part-x.jpg":
+        batch.label_folder(holiday, out, n_jobs=1)
+        return
+    for _ in range(2):                                                # the first error must not leave the store locked
+        with pytest.raises((OSError, ValueError), match=name) as caught:
+            batch.label_folder(holiday, out, n_jobs=1)
+        assert "make room on the disk" not in str(caught.value) and "another run" not in str(caught.value)
+
+
+def test_a_path_that_is_too_long_for_the_results_is_refused(holiday, tmp_path):
+    with pytest.raises(OSError, match="is too long for the results: give a folder with a shorter path"):
+        batch.label_folder(holiday, tmp_path.joinpath(*["o" * 200] * 3), n_jobs=1)
+
+
+@pytest.mark.parametrize("given, kind, words", [
+    (None, TypeError, "give the path of .* not None"), (7, TypeError, "give the path of .* not an int"),
+    ("a\0b", ValueError, "NUL character"), ("", ValueError, "the path is empty")])
+@pytest.mark.parametrize("which", ["folder", "out", "model"])
+def test_what_is_not_a_path_is_refused(given, kind, words, which, holiday, tmp_path):
+    paths = {"folder": holiday, "out": tmp_path / "out", "model": helpers.MODEL_PATH, which: given}
+    if (which, given) == ("model", None):
+        return                                                        # the network that is loaded
+    with pytest.raises(kind, match=words):
+        batch.label_folder(paths["folder"], paths["out"], n_jobs=1, model=paths["model"])
+
+
+def test_no_two_names_look_the_same_in_the_table():
+    keys = [b"b\xe9.jpg", b"b\\xe9.jpg", b"b\\x5cxe9.jpg", "bé.jpg".encode(), b"b\\x5c.jpg", b"b\\.jpg"]
+    assert len({result_store.key_to_text(key) for key in keys}) == len(keys)
+    assert result_store.key_to_text(b"b\\.jpg") == "b\\.jpg"
+
+
+def test_a_missing_folder_for_temporary_files_is_not_the_pictures_fault(holiday, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match="gone"):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+
+
+def test_an_unexpected_error_stops_only_one_picture(holiday, tmp_path, monkeypatch):
+    def broken(path, *, read=helpers.read_image):
+        if path.name == "a,b.jpg":
+            raise IndexError("list index out of range")
+        return read(path)
+
+    monkeypatch.setattr(helpers, "read_image", broken)
+    table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")
+    assert "list index" in table["note"]["a,b.jpg"] and table["label"]["sea/clip_sad.jpg"] == "Sad"
+
+
+def test_a_python_without_a_terminal_can_label(holiday, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)                          # as with pythonw.exe
+    assert batch.main(["pictures", str(holiday), str(tmp_path / "out"), "--jobs", "1"]) == 1
+    assert batch.label_clip(short_clip(tmp_path / "short.webm", 3), tmp_path / "clip")["frame"].nunique() == 3
 
 
 def test_results_of_another_folder_are_kept(holiday, tmp_path):
@@ -557,7 +842,7 @@ def test_what_is_not_a_picture_file_gets_a_note(holiday, tmp_path):
     (holiday / "broken link.jpg").symlink_to(tmp_path / "gone.jpg")
     (holiday / "good link.jpg").symlink_to(tmp_path / "elsewhere" / "obama.jpg")
     table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")
-    assert "a pipe" in table["note"]["pipe.jpg"] and "No such file" in table["note"]["broken link.jpg"]
+    assert "a pipe" in table["note"]["pipe.jpg"] and table["note"]["broken link.jpg"] == f"no picture at {holiday / 'broken link.jpg'}"
     assert "links to folders" in table["note"]["link"] and "links to folders" in table["note"]["loop"]
     assert table["label"]["good link.jpg"] == "Happy"
 
@@ -925,6 +1210,40 @@ def test_a_clip_replaced_while_it_is_labelled_is_refused(tmp_path, monkeypatch):
             batch.label_clip(clip, out)
     clip.write_bytes(data)
     assert batch.label_clip(clip, out)["frame"].nunique() == 6
+
+
+@pytest.mark.parametrize("frames", [4, 8, 12])
+def test_a_clip_replaced_while_only_its_copy_is_drawn_is_refused(frames, tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 8), tmp_path / "out"
+    whole, content = batch.label_clip(clip, out), clip.read_bytes()
+    (out / "annotated.webm").unlink()
+    table = (out / "timeline.csv").read_bytes()
+    kept_parts = batch._kept_parts
+
+    def replaced(*args):
+        clip.unlink()
+        short_clip(clip, frames)
+        return kept_parts(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "_kept_parts", replaced)
+        with pytest.raises(OSError, match="was changed while it was being labelled"):
+            batch.label_clip(clip, out)
+    assert (out / "timeline.csv").read_bytes() == table and not (out / "annotated.webm").exists()
+    clip.write_bytes(content)
+    pd.testing.assert_frame_equal(batch.label_clip(clip, out), whole)
+    with video.Reader(out / "annotated.webm") as copy:
+        assert sum(1 for _ in copy) == 8
+
+
+def test_a_copy_of_a_clip_whose_content_was_lost_is_drawn_again(tmp_path):
+    clip, out = short_clip(tmp_path / "short.webm", 4), tmp_path / "out"
+    batch.label_clip(clip, out)
+    copy = out / "annotated.webm"
+    copy.write_bytes(bytes(copy.stat().st_size))
+    batch.label_clip(clip, out)
+    with video.Reader(copy) as frames:
+        assert sum(1 for _ in frames) == 4
 
 
 def test_a_clip_cut_short_is_reported_each_time(tmp_path):

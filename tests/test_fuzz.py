@@ -11,7 +11,7 @@ import pytest
 import helpers
 
 COUNT = int(os.environ.get("FUZZ", 300))
-SENTENCES = ("a picture", "the picture", "pixels", "box", "a box", "padding")
+SENTENCES = ("a picture", "the shape of a picture", "the picture", "pixels", "box", "a box", "padding")
 
 
 def side(rng):

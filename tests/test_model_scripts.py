@@ -395,48 +395,6 @@ def test_the_fraction_that_is_damaged_can_be_chosen():
         assert (changed == faces)[~damaged].all()
 
 
-def test_views_and_targets_are_blended_in_the_same_way():
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    from Model import train
-    n = 600
-    level = torch.arange(n, dtype=torch.float32)
-    rng = torch.Generator().manual_seed(0)
-    targets, first, second = train.mix_faces(rng, level[:, None].expand(n, 8), level.view(n, 1, 1, 1).expand(n, 1, 4, 4),
-                                             1000 + level.view(n, 1, 1, 1).expand(n, 1, 4, 4))
-    assert torch.allclose(first, targets[:, 0].view(n, 1, 1, 1).expand(n, 1, 4, 4), atol=1e-3)
-    assert torch.allclose(second, 1000 + first, atol=1e-3)
-    unchanged = (targets[:, 0] == level).float().mean()
-    assert abs(unchanged - (1 - train.MIX_FRACTION)) < 0.06
-    assert (targets[:, 0] - level).abs().max() <= n / 2, "the other face must never count for more than this one"
-
-
-def test_teachers_answer_for_faces_and_mirror_images_in_turn():
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    from Model import train
-    faces = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
-    shipped = train.ExpressionNet()
-    train.load_exported_weights(shipped, helpers.MODEL_PATH, faces)
-    with torch.no_grad():
-        plain, mirrored = shipped(faces).softmax(1), shipped(faces.flip(3)).softmax(1)
-    assert (plain - mirrored).abs().max() > 1e-3
-    assert torch.allclose(train.teacher_answers([shipped], faces), plain, atol=1e-5)
-    assert torch.allclose(train.teacher_answers([shipped, shipped], faces), (plain + mirrored) / 2, atol=1e-5)
-
-
-def test_matching_needs_teachers_and_is_part_of_the_settings(tmp_path):
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r Model/requirements.txt")
-    random_split(tmp_path, 128)
-    options = ("--data", tmp_path, "--epochs", 1, "--damage", "--match")
-    code, said = start_training(*options, "--run", tmp_path / "run")
-    assert code == 2 and "--match needs --teachers" in said
-    options = (*options, "--start", helpers.MODEL_PATH, "--teachers", helpers.MODEL_PATH)
-    code, said = start_training(*options, "--run", tmp_path / "run")
-    assert code == 0 and (tmp_path / "run" / "network.onnx").is_file()
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["settings"]["match"] is True
-    code, said = start_training(*[option for option in options if option != "--match"], "--run", tmp_path / "run")
-    assert code == 2 and "match was True, now False" in said
-
-
 def start_training(*options):
     from Model import train
     done = run_main(train.main, *options)

@@ -90,6 +90,14 @@ def test_damage_to_the_shipped_network_is_named(damage, tmp_path):
     helpers.load_network(path)
 
 
+def test_a_name_that_begins_with_a_tilde_is_not_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(helpers.MODEL_PATH, tmp_path / "~net.onnx")
+    helpers.init_emotion("./~net.onnx")
+    assert helpers._network_path == tmp_path / "~net.onnx"
+    helpers.init_emotion()
+
+
 def test_seven_outputs_are_refused_with_both_numbers(network_saying):
     with pytest.raises(ValueError, match="7 scores.*8 expressions"):
         helpers.init_emotion(network_saying([0] * 7))

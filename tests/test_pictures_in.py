@@ -92,7 +92,7 @@ def test_missing_file_names_the_whole_path_and_the_folder(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("path, error, words", [
-    (None, TypeError, "not None"), (7, TypeError, "not a int"), (["a.jpg", "b.jpg"], TypeError, "not a list"),
+    (None, TypeError, "not None"), (7, TypeError, "not an int"), (["a.jpg", "b.jpg"], TypeError, "not a list"),
     ("", ValueError, "the path is empty"), (ROOT / "Media", ValueError, "is a folder"),
     ("https://example.org/face.jpg", ValueError, "download the picture first"),
     ("a\0.jpg", FileNotFoundError, "can't be the path of a picture"), ("a" * 5000, FileNotFoundError, "can't be the path of a picture"),
@@ -284,6 +284,17 @@ def test_a_declared_range_is_used_and_nothing_is_guessed(tmp_path):
     packed = b"".join(bytes([1000 >> 4, (1000 & 15) << 4 | 1000 >> 8, 1000 & 255]) for _ in range(12))
     image, notice = read(write(tmp_path / "packed.tif", tiff(packed, shape=(4, 6), bits=12)))
     assert (image == 62).all() and not notice
+
+
+def test_a_long_comment_in_a_header_is_skipped(tmp_path):
+    image = helpers.read_image(write(tmp_path / "a.ppm", b"P6\n#" + b"c" * 5000 + b"\n4 4\n255\n" + bytes(range(48))))
+    assert image[0, 0].tolist() == [2, 1, 0] and image.shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("header", [b"P6\n4 4\nwhite\n", b"P6\n4 4\n", b"P5\n#"])
+def test_a_header_that_makes_no_sense_is_an_error_with_the_files_name(header, tmp_path):
+    with pytest.raises(ValueError, match="a.ppm"):
+        helpers.read_image(write(tmp_path / "a.ppm", header + bytes(48)))
 
 
 def test_transparency_in_deep_files(tmp_path):
