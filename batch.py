@@ -91,7 +91,7 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
         If the folder contains no picture, if `out` contains something else or a table that was edited, and as
         `helpers.load_network` and `helpers.detect_faces`.
     OSError
-        If `out` can't be written to, or another run is writing to it.
+        If the folder can't be opened, if `out` can't be written to, or if another run is writing to it.
     RuntimeError
         If this project's code was edited since it was imported.
     """
