@@ -208,7 +208,7 @@ def corruptions(net: cv2.dnn.Net, images: npt.NDArray[np.uint8], labels: npt.NDA
 
 
 def bad_camera(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Change a face as a badly mounted camera might: 30 % too wide, off centre, half as bright.
+    """Change a face as a badly mounted camera might: 30% too wide, off centre, half as bright.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def test_opening_and_closing(path):
     for part in ("**You will build**", "**You will learn to**", "**You need**", "minutes", "README.md"):
         assert part in markdown[0], part
     assert "## Exercises" in prose(path) and prose(path).count("<details>") >= 2
-    assert prose(path).count("**Predict before you run.**") >= 1 and "## Where to read on" in prose(path)
+    assert prose(path).count("**Predict before you run.**") >= 1 and "## Further reading" in prose(path)
     assert "## What you have now" in markdown[-1]
     for end in (markdown[0], markdown[-1]):
         assert "../README.md#the-notebooks" in end and "../docs/glossary.md" in end

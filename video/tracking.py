@@ -48,7 +48,7 @@ class TemplateTracker:
     def __init__(self, image: Image, box: Sequence[float], scale: float) -> None:
         self.box, self.scale = [float(v) for v in box], scale
         x, y, w, h = (v * scale for v in self.box)
-        self._x, self._y = max(round(x + 0.15 * w), 0), max(round(y + 0.15 * h), 0)     # the middle 70 %: no background
+        self._x, self._y = max(round(x + 0.15 * w), 0), max(round(y + 0.15 * h), 0)     # the middle 70%: no background
         self._patch = image[self._y:max(round(y + 0.85 * h), self._y + 4), self._x:max(round(x + 0.85 * w), self._x + 4)]
 
     def update(self, image: Image) -> float:
