@@ -445,7 +445,8 @@ def verdict(before: npt.ArrayLike, after: npt.ArrayLike) -> str:
         Two sentences.
     """
     only_before, only_after, p_value = paired_test(before, after)
-    counts = f"Only the new layer labels {only_after} of them correctly, and only the old one {only_before} (p = {p_value:.2g})"
+    counts = (f"{only_after} of them are labelled correctly only by the new layer, and {only_before} only by the old one "
+              f"(p = {p_value:.2g})")
     if p_value >= SIGNIFICANCE:
         return (f"{counts}: no clear difference. Keep the old network, or add pictures and try again; stop when the "
                 "figures no longer rise.")
