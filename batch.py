@@ -10,7 +10,8 @@ If there are results already, the new table still contains what a fresh run woul
 detector and options. An old result is used again only if the content of its file and everything that produced it,
 including the code, are unchanged. Everything else is labelled again, or refused with an error message.
 
-After an interrupt, run the same line again to resume. The folder or clip itself is never changed.
+After an interrupt, run the same line again to resume. The folder or clip itself is never changed. The results of a
+subfolder that can't be opened for now are not in the table, but they and their copies are kept until it can be opened again.
 """
 import argparse
 import contextlib
@@ -115,13 +116,17 @@ def label_folder(folder: helpers.PathLike, out: helpers.PathLike, *, detector: s
         store.prune({*tasks, *out_of_sight}, remove=lambda key: _remove_old_copy(_copy_of(key, out)))
         unsure = store.started()
         kept = {key: [rows, note] for key, digest, (rows, note, copied) in store.kept(made_with)
-                if key in tasks and key not in unsure and digest and digest == _digest(files[key])
-                and (not copied or copied == _digest(Path(tasks[key].copy)))}
+                if key in tasks and digest and digest == _digest(files[key])
+                and (copied == _digest(Path(tasks[key].copy)) if copied else key not in unsure)}
         left = [key for key in tasks if key not in kept]
         store.start(left)
         with tqdm(total=len(tasks), initial=len(kept), unit=" pictures", disable=sys.stderr is None) as bar:
             for key, answer in zip(left, _answers([tasks[key] for key in left], n_jobs)):
                 kept[key] = [answer.rows, answer.note]
+                if not answer.content_digest:
+                    _check_open(folder)                # if the drive is gone, that is not the picture's fault
+                if not answer.copied:
+                    _remove_old_copy(Path(tasks[key].copy))
                 store.keep(key, answer.content_digest, made_with, [*kept[key], answer.copied])
                 bar.update()
         table = _folder_table({**{key: [[], note] for key, note in notes.items()}, **kept})
@@ -133,12 +138,20 @@ def _given_folder(folder: helpers.PathLike) -> Path:
     path = _absolute(folder, "the folder with your pictures")
     if not path.is_dir():
         raise FileNotFoundError(f"no folder at {path}: give the path of the folder with your pictures")
-    try:
-        os.scandir(path).close()
-    except OSError as problem:
-        raise OSError(f"{path} can't be opened ({problem.strerror}): ask its owner for access, or connect its drive again. "
-                      "Earlier results are kept") from None
+    _check_open(path)
     return path
+
+
+def _check_open(folder: Path) -> None:
+    try:
+        os.scandir(folder).close()
+    except OSError as problem:
+        raise _closed(folder, problem) from None
+
+
+def _closed(folder: Path, problem: OSError) -> OSError:
+    return OSError(f"{folder} can't be opened ({problem.strerror}): ask its owner for access, or connect its drive again. "
+                   "Earlier results are kept")
 
 
 def _absolute(path: helpers.PathLike, what: str) -> Path:
@@ -163,7 +176,7 @@ def _remove_old_copy(path: Path) -> None:
     try:
         remove_copy(path)
     except OSError as problem:
-        raise OSError(f"{path} shows a picture that is gone and can't be removed ({problem.strerror}): "
+        raise OSError(f"{path} is out of date and can't be removed ({problem.strerror}): "
                       f"{result_store.cure(problem)}, and run the same line again") from None
 
 
@@ -181,6 +194,8 @@ def _files_in(folder: Path, out: Path) -> tuple[dict[bytes, Path], dict[bytes, s
     closed: list[bytes] = []
 
     def no_entry(problem: OSError) -> None:
+        if Path(problem.filename) == folder:
+            raise _closed(folder, problem)
         key = result_store.path_to_key(Path(problem.filename), folder)
         notes[key] = f"this folder can't be opened ({problem.strerror})"
         closed.append(key + b"/")
@@ -256,6 +271,8 @@ def _spread_safely(tasks: list[Task], jobs: int) -> Iterator[Answer]:
                 done += 1
                 yield answer
         except BrokenProcessPool:
+            for name in result_store.CODE:             # processes that can't import it end as well
+                result_store.code_digest(name)
             for task in tasks[done:done + 4 * jobs]:
                 answer = _label_alone(task)
                 done += 1
@@ -312,18 +329,18 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
         if clip.is_camera:
             raise ValueError("label_clip needs a clip, because a camera never ends: notebook 10 is about cameras")
         path, fps = Path(os.path.realpath(str(clip.source))), clip.fps
+        stamp = _stamp(path)
     model = _given_model(model)
     helpers.detect_faces(np.zeros((64, 64, 3), np.uint8), detector=detector, confidence=confidence)
     with result_store.ResultStore(out, f"clip {result_store.key_to_text(os.fsencode(path))}") as store:
         result_store.check_table_untouched(store, "timeline.csv")
         model_digest = result_store.digest_of_file(model)
         settings = result_store.settings_digest(model_digest, *CLIP_CODE, detector=detector, confidence=float(confidence))
-        stamp = _stamp(path)
         content = result_store.digest_of_file(path)
         copy, made_from = out / "annotated.webm", result_store.digest_of(content, settings, result_store.code_digest("batch.py"))
         up_to_date = store.get_fact(copy.name) == f"{made_from} {_digest(copy)}"
         if not annotated and not up_to_date and store.get_fact(copy.name):
-            remove_copy(copy)                              # its labels are not those of the new table
+            _remove_old_copy(copy)                         # its labels are not those of the new table
         drawn = not annotated or up_to_date
         parts = _kept_parts(content, settings, store)
 
@@ -351,6 +368,7 @@ def label_clip(source: helpers.PathLike, out: helpers.PathLike, *, detector: str
                 check_unchanged()
                 _save_timeline(store, rows)
                 if drawing:
+                    store.set_fact(copy.name, "being replaced")
                     drawing.finish()
                     store.set_fact(copy.name, f"{made_from} {_digest(copy)}")
     return read_table(out / "timeline.csv")

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 _FOLDER = Path(__file__).resolve().parent
-LOADED_CODE = {path.relative_to(_FOLDER).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-               for path in (*_FOLDER.glob("*.py"), *_FOLDER.glob("video/*.py"))}    # of this project, as Python imports it now
+LOADED_CODE: dict[str, str] = {}      # digests of the files of this project, as Python imports them now
+for _path in (*_FOLDER.glob("[!.]*.py"), *_FOLDER.glob("video/[!.]*.py")):
+    with contextlib.suppress(OSError):
+        LOADED_CODE[_path.relative_to(_FOLDER).as_posix()] = hashlib.blake2b(_path.read_bytes(), digest_size=16).hexdigest()
 PART_PREFIX = ".part-"      # the names of files that are still being written begin with this
 KNOWN_NETWORKS = {     # SHA-256 of the networks with these names; one changed byte can turn Happy into Anger
     "emotion-ferplus-small.onnx": "67f4c7b621d07315105d2b0e4928b6a02fc31bc7e32ec4c1721e7e7783b97d4e",
@@ -334,7 +336,10 @@ def expand_home(path: str | os.PathLike[str]) -> Path:
     """Return a path with a leading ``~`` replaced by the home folder; in ``./~notes`` it is part of the name."""
     typed = os.fsdecode(path)
     if typed.startswith("~"):
-        return Path(typed).expanduser()
+        try:
+            return Path(typed).expanduser()
+        except RuntimeError:
+            raise ValueError(f"{typed!r} begins with ~, but there is no such user: give the whole path") from None
     return Path(typed).absolute() if Path(typed).parts[:1] and Path(typed).parts[0].startswith("~") else Path(typed)
 
 

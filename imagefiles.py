@@ -105,19 +105,27 @@ def read(path: Path) -> npt.NDArray[np.uint8]:
     """
     notices: list[str] = []
     try:
-        with _without_size_limit():
-            image = _read(path, path.read_bytes(), notices)
+        image = _decode(path, path.read_bytes(), notices)
     except MemoryError as problem:
         details = f" ({problem})" if str(problem) else ""
         raise MemoryError(f"there is not enough memory to read {path}{details}: close other programs, or save a smaller "
                           "copy of the picture") from None
-    except Exception as problem:
-        if str(path) in str(problem) or getattr(problem, "filename", None):
-            raise                                          # a sentence of this module, or a file that can't be opened
-        raise _explained(path, problem) from None          # values in the header that nobody expects
     for notice in notices:
         warnings.warn(f"{path}: {notice}", ImageWarning, stacklevel=3)
     return image
+
+
+def _decode(path: Path, data: bytes, notices: list[str]) -> npt.NDArray[np.uint8]:
+    """Call `_read`; an error that is not one of its sentences becomes one, such as one about an odd value in the header."""
+    try:
+        with _without_size_limit():
+            return _read(path, data, notices)
+    except MemoryError:
+        raise
+    except Exception as problem:
+        if str(path) in str(problem) or getattr(problem, "filename", None):
+            raise
+        raise _explained(path, problem) from None
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def label_image(task: Task) -> Answer:
     Returns
     -------
     Answer
-        What was found.
+        What was found. Without ``copied``, an earlier copy is still there.
 
     Raises
     ------
@@ -116,9 +116,8 @@ def label_image(task: Task) -> Answer:
         found = helpers.detect_faces(image, detector=task.detector, confidence=task.confidence)
         faces = helpers.classify_expressions(image, found, net=net)
         drawn = helpers.draw(image, faces)
-    except Exception as problem:                       # whatever is wrong with one file, the others are labelled
-        remove_copy(Path(task.copy))                   # the copy shows what the file contained before
-        again = isinstance(problem, (OSError, MemoryError))      # it may be different next time
+    except (OSError, ValueError, MemoryError, cv2.error) as problem:
+        again = not isinstance(problem, ValueError)    # it may be different next time
         note = str(problem) or type(problem).__name__
         if isinstance(problem, OSError) and problem.filename:
             if os.path.basename(problem.filename) != path.name:

@@ -6,7 +6,6 @@ the detector, the options and the code. If one of them differs, the stored resul
 import contextlib
 import csv
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -18,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import checks
 import helpers
@@ -69,21 +69,21 @@ def code_digest(name: str) -> str:
 
 
 def loaded_code_digest() -> str:
-    """Return one digest of the code that affects a label, as this process imported it."""
-    return digest_of([LOADED_CODE.get(name) for name in CODE])
+    """Return one digest of the code and the packages that affect a label, as this process imported them."""
+    return digest_of([LOADED_CODE.get(name) for name in CODE], _versions())
 
 
-@functools.cache
-def _package_version(name: str) -> str | None:
-    """Return the version of a package when it was first asked for: an upgrade has no effect on a running Python."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _versions() -> list[list[str]]:
+    """Return the installed packages and their versions, which an upgrade does not change while they are loaded."""
+    for name in PACKAGES:
+        if name not in LOADED_VERSIONS:                # it may be installed at any time
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                LOADED_VERSIONS[name] = metadata.version(name)
+    return sorted(map(list, LOADED_VERSIONS.items()))
 
 
-for _name in PACKAGES:
-    _package_version(_name)          # remember them now
+LOADED_VERSIONS: dict[str, str] = {}
+_versions()                           # remember them now
 
 
 def settings_digest(model_digest: str, *code: str, **options: Any) -> str:
@@ -108,8 +108,7 @@ def settings_digest(model_digest: str, *code: str, **options: Any) -> str:
     RuntimeError
         As `code_digest`.
     """
-    versions = [[package, version] for package in PACKAGES if (version := _package_version(package))]
-    return digest_of(model_digest, [code_digest(name) for name in (*CODE, *code)], versions, sorted(options.items()))
+    return digest_of(model_digest, [code_digest(name) for name in (*CODE, *code)], _versions(), sorted(options.items()))
 
 
 def is_store_folder(folder: str | os.PathLike[str]) -> bool:
@@ -117,21 +116,25 @@ def is_store_folder(folder: str | os.PathLike[str]) -> bool:
     path = os.path.join(folder, STORE)
     if not os.path.isfile(path):
         return False
-    address = f"{Path(path).absolute().as_uri()}?mode=ro"
+    place = Path(path).absolute().as_posix()
+    address = f"file://{quote(place if place.startswith('/') else '/' + place)}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0.2)) as connection:
-            return _is_ours(connection)
-    except sqlite3.OperationalError:                   # locked by a run, or unreadable
-        return True
-    except sqlite3.DatabaseError:
-        return False
+            return bool(_tables(connection)) and _is_ours(connection)
+    except sqlite3.Error as problem:
+        return "locked" in str(problem)                # by the run that writes it
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of a database's tables, without those of SQLite itself."""
+    rows = connection.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'")
+    return [name for (name,) in rows]
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Tell whether all tables of a database, if there are any, are those of `ResultStore`."""
-    tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
-    return all([column[1] for column in connection.execute(f"pragma table_info('{name}')")] == COLUMNS.get(name)
-               if name in COLUMNS else False for name in tables)
+    return all(name in COLUMNS and [column[1] for column in connection.execute(f"pragma table_info('{name}')")] == COLUMNS[name]
+               for name in _tables(connection))
 
 
 class ResultStore:
@@ -166,8 +169,9 @@ class ResultStore:
             names = [file.name for file in folder.iterdir()]
             if path.is_dir():
                 raise ValueError(f"{path.absolute()} is a folder: give a new folder for the results")
-            others = [name for name in names if not name.startswith((STORE, checks.PART_PREFIX))]
-            if others and STORE not in names:
+            begun = STORE in names
+            others = [name for name in names if not name.startswith((STORE, checks.PART_PREFIX) if begun else STORE)]
+            if others and not begun:
                 raise ValueError(f"{folder.absolute()} contains other files: give a new folder for the results")
             if others and path.stat().st_size == 0:
                 raise self._damaged("it is empty")
@@ -175,15 +179,15 @@ class ResultStore:
             raise self._not_writable(problem) from None
         try:
             self._open(path, source)
-            self._remove_parts()
+            if begun:
+                self._remove_parts()
         except sqlite3.Error as problem:
             self.close()
             raise self._explain(problem) from None
-        except OSError as problem:
+        except BaseException as problem:
             self.close()
-            raise self._not_writable(problem) from None
-        except BaseException:
-            self.close()
+            if isinstance(problem, OSError) and problem.errno is not None:       # not yet a sentence
+                raise self._not_writable(problem) from None
             raise
 
     def _open(self, path: Path, source: str) -> None:
@@ -240,8 +244,8 @@ class ResultStore:
         return self._damaged(said)
 
     def _damaged(self, said: str) -> ValueError:
-        return ValueError(f"{self.folder.absolute() / STORE} is damaged ({said}): delete the whole folder, or give a different "
-                          "one, and everything is labelled again")
+        return ValueError(f"{self.folder.absolute() / STORE} is damaged ({said}): delete the results in that folder, or "
+                          "give a different one, and everything is labelled again")
 
     def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
         if self._connection is None:
@@ -309,10 +313,14 @@ class ResultStore:
 
     def prune(self, keys: Iterable[bytes], *, remove: Callable[[bytes], None] = lambda key: None) -> None:
         """Remove the results of all other keys, after calling ``remove(key)``, which removes what belongs to them."""
-        for key in self.all_keys() - set(keys):
+        gone = self.all_keys() - set(keys)
+        for key in gone:
             remove(key)
+        self._execute("begin")
+        for key in gone:
             self._execute("delete from results where key = ?", (key,))
             self._execute("delete from started where key = ?", (key,))
+        self._execute("commit")
 
 
 def cure(problem: BaseException) -> str:

@@ -18,6 +18,7 @@ from conftest import ROOT
 import batch
 import checks
 import helpers
+import imagefiles
 import labelling
 import result_store
 import video
@@ -176,8 +177,7 @@ def test_another_version_does_everything_again(part, holiday, tmp_path, asked, m
         monkeypatch.setattr(result_store, "digest_of_file", lambda path: "0" if path.name == "detectors.py" else true(path))
         monkeypatch.setattr(result_store, "LOADED_CODE", {})          # as in a new Python
     else:
-        version = result_store._package_version
-        monkeypatch.setattr(result_store, "_package_version", lambda name: "9.9" if name == "pillow" else version(name))
+        monkeypatch.setitem(result_store.LOADED_VERSIONS, "pillow", "9.9")
     batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
     assert len(asked) == 5
 
@@ -331,7 +331,7 @@ def test_a_damaged_store_is_named(damage, holiday, tmp_path):
     batch.label_folder(holiday, out, n_jobs=1)
     store, table = out / "results.sqlite", (out / "faces.csv").read_bytes()
     store.write_bytes(damage(store.read_bytes()))
-    with pytest.raises(ValueError, match="results.sqlite is damaged .*delete the whole folder"):
+    with pytest.raises(ValueError, match="results.sqlite is damaged .*delete the results in that folder"):
         batch.label_folder(holiday, out, n_jobs=1)
     assert (out / "faces.csv").read_bytes() == table
 
@@ -587,7 +587,7 @@ def test_a_copy_that_could_not_be_removed_is_removed_next_time(holiday, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(batch, "remove_copy", no_access)
-        with pytest.raises(OSError, match="a,b.jpg.jpg shows a picture that is gone and can't be removed .*you may write to"):
+        with pytest.raises(OSError, match="a,b.jpg.jpg is out of date and can't be removed .*you may write to"):
             batch.label_folder(holiday, out, n_jobs=1)
     table = batch.label_folder(holiday, out, n_jobs=1)
     assert copies_in(out) == copies_of(table) and "a,b.jpg.jpg" not in copies_in(out)
@@ -645,7 +645,8 @@ def test_a_path_that_is_too_long_for_the_results_is_refused(holiday, tmp_path):
 
 @pytest.mark.parametrize("given, kind, words", [
     (None, TypeError, "give the path of .* not None"), (7, TypeError, "give the path of .* not an int"),
-    ("a\0b", ValueError, "NUL character"), ("", ValueError, "the path is empty")])
+    ("a\0b", ValueError, "NUL character"), ("", ValueError, "the path is empty"),
+    ("~nosuchuser/a", (ValueError, FileNotFoundError), "there is no such user: give the whole path")])
 @pytest.mark.parametrize("which", ["folder", "out", "model"])
 def test_what_is_not_a_path_is_refused(given, kind, words, which, holiday, tmp_path):
     paths = {"folder": holiday, "out": tmp_path / "out", "model": helpers.MODEL_PATH, which: given}
@@ -668,14 +669,155 @@ def test_a_missing_folder_for_temporary_files_is_not_the_pictures_fault(holiday,
 
 
 def test_an_unexpected_error_stops_only_one_picture(holiday, tmp_path, monkeypatch):
-    def broken(path, *, read=helpers.read_image):
+    def broken(path, data, notices, *, read=imagefiles._read):
         if path.name == "a,b.jpg":
             raise IndexError("list index out of range")
-        return read(path)
+        return read(path, data, notices)
 
-    monkeypatch.setattr(helpers, "read_image", broken)
+    monkeypatch.setattr(imagefiles, "_read", broken)
     table = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")
-    assert "list index" in table["note"]["a,b.jpg"] and table["label"]["sea/clip_sad.jpg"] == "Sad"
+    assert "a,b.jpg can't be read completely (list index" in table["note"]["a,b.jpg"] and table["label"]["sea/clip_sad.jpg"] == "Sad"
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("can't start new thread"), ImportError("the cnn detector needs dlib")], ids=repr)
+def test_an_error_that_is_not_the_pictures_fault_stops_the_run(problem, holiday, tmp_path, monkeypatch):
+    detect = helpers.detect_faces
+
+    def fail(image, **options):
+        if image.shape != (64, 64, 3):                                # not the check at the beginning
+            raise problem
+        return detect(image, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(helpers, "detect_faces", fail)
+        with pytest.raises(type(problem)):
+            batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), fresh(holiday, tmp_path))
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EIO, "Input/output error"), cv2.error("(-4:Insufficient memory)")], ids=repr)
+def test_an_error_that_may_pass_is_not_kept(problem, holiday, tmp_path, monkeypatch, asked):
+    read_bytes = type(holiday).read_bytes
+
+    def fail(path):
+        if path.name == "a,b.jpg":
+            raise problem
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(holiday), "read_bytes", fail)
+        notes = batch.label_folder(holiday, tmp_path / "out", n_jobs=1).set_index("file")["note"]
+        assert "copy or download" not in notes["a,b.jpg"]
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, tmp_path / "out", n_jobs=1), fresh(holiday, tmp_path))
+    assert "a,b.jpg" in asked
+
+
+@pytest.mark.parametrize("when", ["while it is listed", "while results are checked"])
+def test_a_drive_that_vanishes_during_the_run_loses_no_results(when, holiday, tmp_path, monkeypatch, asked):
+    out = tmp_path / "out"
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    copies = copies_in(out)
+    with monkeypatch.context() as patch:
+        if when == "while it is listed":
+            patch.setattr(batch, "_given_model", lambda model, given=batch._given_model: closed(holiday, patch) or given(model))
+        else:
+            started = result_store.ResultStore.started
+            patch.setattr(result_store.ResultStore, "started",
+                          lambda store: holiday.rename(tmp_path / "unplugged") and started(store))
+        with pytest.raises(OSError, match="can't be opened .* Earlier results are kept"):
+            batch.label_folder(holiday, out, n_jobs=1)
+    if not holiday.exists():
+        (tmp_path / "unplugged").rename(holiday)
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
+    assert set(asked) <= {"broken.jpg"} and copies_in(out) == copies       # it has no copy that shows it is up to date
+
+
+def test_an_interrupt_before_the_first_picture_costs_nothing(holiday, tmp_path, monkeypatch, asked):
+    out = tmp_path / "out"
+    whole = batch.label_folder(holiday, out, n_jobs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "_answers", lambda tasks, n_jobs: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_folder(holiday, out, n_jobs=1, confidence=0.9)
+    asked.clear()
+    pd.testing.assert_frame_equal(batch.label_folder(holiday, out, n_jobs=1), whole)
+    assert set(asked) <= {"broken.jpg"}                               # it has no copy that shows it is up to date
+
+
+def test_a_picture_that_ended_its_process_has_no_copy_of_an_older_one(holiday, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    batch.label_folder(holiday, out, n_jobs=1)
+    shutil.copy(MEDIA / "obama.jpg", holiday / "a,b.jpg")
+    monkeypatch.setattr(batch, "label_image", lambda task: labelling.Answer("", [], "the process that read this picture was killed"))
+    batch.label_folder(holiday, out, n_jobs=1)
+    assert "a,b.jpg.jpg" not in copies_in(out) and "sea/clip_sad.jpg.jpg" in copies_in(out)
+
+
+def test_processes_that_end_because_the_code_was_edited_are_not_the_pictures_fault(holiday, tmp_path, monkeypatch):
+    def broken(tasks, jobs):
+        monkeypatch.setitem(result_store.LOADED_CODE, "labelling.py", "older")
+        raise batch.BrokenProcessPool
+        yield
+
+    monkeypatch.setattr(batch, "_spread", broken)
+    monkeypatch.setattr(batch, "MIN_PARALLEL_SECONDS", 0)
+    with pytest.raises(RuntimeError, match="labelling.py was edited after it was imported: restart"):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=2)
+
+
+def test_packages_are_part_of_what_processes_must_agree_on(monkeypatch):
+    monkeypatch.setattr(result_store, "LOADED_VERSIONS", {})
+    missing = result_store.metadata.version
+
+    def version(name):
+        if name == "pillow-heif":
+            raise result_store.metadata.PackageNotFoundError
+        return missing(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result_store.metadata, "version", version)
+        without = result_store.settings_digest("network"), result_store.loaded_code_digest()
+        assert (result_store.settings_digest("network"), result_store.loaded_code_digest()) == without
+    installed = result_store.settings_digest("network"), result_store.loaded_code_digest()       # in the same Python
+    assert installed[0] != without[0] and installed[1] != without[1]
+    monkeypatch.setattr(result_store.metadata, "version", lambda name: missing(name) and "9.9")   # an upgrade has no effect yet
+    assert (result_store.settings_digest("network"), result_store.loaded_code_digest()) == installed
+
+
+STRAY = """
+import sys; sys.path.insert(0, {code!r})
+import helpers, checks
+print(sorted(set(checks.LOADED_CODE) - {{"my.py"}})[:2])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows needs special rights for links")
+def test_stray_files_beside_the_code_do_not_matter(tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, code)
+    (code / "Model").symlink_to(ROOT / "Model")
+    (code / ".#helpers.py").symlink_to("me@host.1:2")                 # of an editor with unsaved changes
+    (code / "my.py").mkdir()
+    (code / "gone.py").symlink_to("nowhere.py")
+    done = in_python(STRAY.format(code=str(code)), tmp_path, env={**os.environ, "PYTHONPATH": str(code)})
+    assert done.stdout.startswith("['batch.py', 'check_setup.py']"), done.stderr
+
+
+def test_an_empty_file_with_the_stores_name_hides_no_picture(holiday, tmp_path):
+    (holiday / "sea" / "results.sqlite").touch()
+    assert "sea/clip_sad.jpg" in set(batch.label_folder(holiday, tmp_path / "out", n_jobs=1)["file"])
+
+
+def test_files_of_others_are_never_removed_from_a_new_folder(holiday, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".part-mine.zip").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="contains other files: give a new folder"):
+        batch.label_folder(holiday, tmp_path / "out", n_jobs=1)
+    assert (tmp_path / "out" / ".part-mine.zip").read_bytes() == b"mine"
 
 
 def test_a_python_without_a_terminal_can_label(holiday, tmp_path, monkeypatch):
@@ -1234,6 +1376,23 @@ def test_a_clip_replaced_while_only_its_copy_is_drawn_is_refused(frames, tmp_pat
     pd.testing.assert_frame_equal(batch.label_clip(clip, out), whole)
     with video.Reader(out / "annotated.webm") as copy:
         assert sum(1 for _ in copy) == 8
+
+
+def test_a_copy_that_was_finished_but_not_recorded_does_not_stay_beside_other_labels(tmp_path, monkeypatch):
+    clip, out = short_clip(tmp_path / "short.webm", 4), tmp_path / "out"
+    finish = batch._Copy.finish
+
+    def interrupted(copy):
+        finish(copy)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch._Copy, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            batch.label_clip(clip, out)
+    assert (out / "annotated.webm").exists()
+    batch.label_clip(clip, out, annotated=False, confidence=1.0)
+    assert not (out / "annotated.webm").exists()
 
 
 def test_a_copy_of_a_clip_whose_content_was_lost_is_drawn_again(tmp_path):
