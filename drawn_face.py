@@ -190,7 +190,7 @@ def laboratory(start: str = "Neutral") -> "ipywidgets.VBox":
         raise ValueError(f"start is {start!r}: choose from {', '.join(EXPRESSIONS)}")
     picture, bars = ipywidgets.Image(format="png", width=SIZE, height=SIZE), ipywidgets.HTML()
     sliders = {name: ipywidgets.FloatSlider(min=low, max=high, step=0.05, description=name.replace("_", " "),
-                                            style={"description_width": "7.5em"}, readout_format=".2f")
+                                            style={"description_width": "9em"}, readout_format=".2f")
                for name, (low, high) in CONTROLS.items()}
     buttons = {name: ipywidgets.Button(description=name, layout={"width": "7em"}) for name in EXPRESSIONS}
 

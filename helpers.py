@@ -127,7 +127,7 @@ def detect_faces(image: Image, *, detector: str = "ssd", confidence: float = 0.5
         Any array that `to_bgr` accepts.
     detector : {"ssd", "haar", "hog", "cnn"}
         detectors.py names their sources and explains how large images are searched. hog and cnn need dlib. ssd finds
-        faces of at least 30 pixels and 3% of the shorter side; next to larger faces, in images up to full HD, 10%.
+        faces of at least 30 pixels and 4% of the height; in images of less than 720 rows, or next to larger faces, 10%.
     confidence : float
         The minimum confidence of a face, above 0 and up to 1. Only ssd uses it.
 

@@ -39,13 +39,13 @@ def named(votes):
      "should be <1 x 1 x 64 x 64 float32, mean 0>, yours returns <9 x 9 x 3 uint8, mean 0>"),
     (lambda f: helpers.preprocess(f) / 255, helpers.preprocess, [np.full((9, 9, 3), 100, np.uint8)],
      "at [0, 0, 0, 0] should be 100, yours returns 0.3922"),
-    (lambda f: helpers.preprocess(f).astype(np.float64), helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)],
-     "should be of type float32, yours is float64"),
+    (lambda f: helpers.preprocess(f).astype(np.float64), helpers.preprocess, [np.zeros((9, 9, 3), np.uint8)], "right"),
+    (lambda v: {"counts": True, "winner": "a"}, named, [{"a": 3}], "right"),
     ([], helpers.EMOTIONS, [], "not yet: should have 8 items, yours has 0"),
     (None, helpers.EMOTIONS, [], "not yet: should be ('Neutral', 'Happy', 'Surprise', 'Sad', 'Anger', 'Disgust', 'Fear', 'Contempt')"),
-    (sorted(helpers.EMOTIONS), helpers.EMOTIONS, [], "not yet: at index 0 should be 'Neutral', yours returns 'Anger'"),
+    (sorted(helpers.EMOTIONS), helpers.EMOTIONS, [], "not yet: at index 0 should be 'Neutral', yours is 'Anger'"),
     (list(helpers.EMOTIONS), helpers.EMOTIONS, [], "right"),
-    (3, 0.5, [], "not yet: should be 0.5, yours returns 3"),
+    (3, 0.5, [], "not yet: should be 0.5, yours is 3"),
 ])
 def test_one_line_says_what_differs_and_the_right_function_is_used(capsys, yours, ours, examples, words):
     kept = exercises.check(yours, ours, *examples)
@@ -63,10 +63,49 @@ def test_several_arguments_and_examples_that_a_function_changes(capsys):
         return [value * factor for value in values]
 
     example = ([1, 2], 3)
-    assert exercises.check(scaled, scaled, example) is scaled
+    assert exercises.check(lambda values, factor: [factor * value for value in values], scaled, example) is not scaled
     assert exercises.check(careless, scaled, example, example) is scaled
+    assert "right" in capsys.readouterr().out
+    exercises.check(careless, scaled, example)
     assert example == ([1, 2], 3)                                     # nobody's argument was changed
-    assert "scaled([1, 2], 3) should be [3, 6], yours returns [0, 6]" in capsys.readouterr().out
+    assert "careless([1, 2], 3) should be [3, 6], yours returns [0, 6]" in capsys.readouterr().out
+
+
+def test_our_function_is_never_checked_as_the_readers(capsys):
+    def halved(values):
+        return values / 2
+
+    for ours, wrong in ((halved, lambda values: None), (("a", "b"), ("b", "a"))):
+        kept = exercises.check(wrong, ours, np.ones(2)) if callable(ours) else exercises.check(wrong, ours)
+        assert kept is ours
+        for _ in range(2):                                            # the check cell is run again, the reader's is not
+            kept = exercises.check(kept, ours, np.ones(2)) if callable(ours) else exercises.check(kept, ours)
+            assert kept is ours
+        assert capsys.readouterr().out.count("not yet: this is ours. Run the cell with yours first") == 2
+    right = lambda values: values * 0.5                               # noqa: E731
+    assert exercises.check(exercises.check(right, halved, np.ones(2)), halved, np.ones(2)) is right
+    assert capsys.readouterr().out.count("right: halved agrees") == 2
+
+
+def test_the_type_counts_where_it_matters(capsys):
+    face = np.zeros((9, 9, 3), np.uint8)
+    exercises.check(lambda f: helpers.preprocess(f).astype(np.float64), helpers.preprocess, face, same_type=True)
+    exercises.check(lambda f: helpers.preprocess(f) + 1.0, helpers.preprocess, face, same_type=True)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "should be of type float32, yours is float64" in first and "should be 0, yours returns 1" in second
+
+
+def test_a_rounded_answer_is_told_apart_from_the_expected_one(capsys):
+    exercises.check(lambda s: np.round(helpers.softmax(s), 3), helpers.softmax, [1, 2, 3])
+    assert "which differs by up to 0.0003: don't round" in capsys.readouterr().out
+
+
+def test_the_line_names_the_readers_function(capsys):
+    def to_input(face):
+        return None
+
+    exercises.check(to_input, helpers.preprocess, np.zeros((64, 64, 3), np.uint8))
+    assert capsys.readouterr().out.startswith("not yet: to_input(")
 
 
 # ---------------------------------------------------------------- the exercises of the notebooks
