@@ -501,7 +501,8 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (pictures, clip):
         command.add_argument("out", metavar="OUT", help="folder for the results")
         command.add_argument("--detector", default="ssd", choices=("ssd", "haar", "hog", "cnn"), help="default: %(default)s")
-        command.add_argument("--confidence", type=float, default=0.5, help="minimum confidence of a face, default: %(default)s")
+        command.add_argument("--confidence", type=float, default=0.5,
+                             help="minimum confidence of a face, for ssd; default: %(default)s")
         command.add_argument("--model", metavar="ONNX", help="a different network with the same interface")
     pictures.add_argument("--jobs", type=int, help="number of processes, default: one per core")
     given = parser.parse_args(arguments)
@@ -512,7 +513,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "clip":
             moments = label_clip(given.clip, given.out, annotated=not given.no_copy, **options)
-            print(f"{moments['frame'].nunique()} frames, {moments['face'].nunique()} faces: {Path(given.out) / 'timeline.csv'}")
+            count = moments["face"].nunique()
+            print(f"{moments['frame'].nunique()} frames, {count} face{'' if count == 1 else 's'}: "
+                  f"{Path(given.out) / 'timeline.csv'}")
             return 0
         faces = label_folder(given.folder, given.out, n_jobs=given.jobs, **options)
     except KeyboardInterrupt:

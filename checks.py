@@ -277,7 +277,8 @@ def check_network_shapes(path: Path, net: cv2.dnn.Net, size: int, classes: int |
     except cv2.error:
         raise ValueError(f"{path} does not accept an input of (1, 1, {size}, {size}): it is a different network") from None
     if classes is not None and count != classes:
-        raise ValueError(f"{path} returns {count} scores, but there are {classes} expressions: it is a different network")
+        raise ValueError(f"{path} returns {count} scores, but there are {classes} expressions: it is a different network, or "
+                         "one with classes of its own, for Model/adapt.py's classify_custom")
 
 
 def check_columns(scores: npt.NDArray[np.float32], labels: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -32,6 +32,7 @@ SMALL_FACE = 40               # pixels in ssd's input; next to a face smaller th
 LARGEST_FACE = 150            # pixels in a closer look, which would find only parts of a larger face
 MAX_BLOCK = 1200              # pixels; for a closer look, a larger picture is cut into blocks, to save memory
 FAINT_CONFIDENCE = 0.2        # a detection with at least this confidence is a reason to look closer
+USUAL_CONFIDENCE = 0.5        # the default minimum
 SURE_CONFIDENCE = 0.88        # a detection with a lower confidence gets a second look ...
 SECOND_LOOK_CONFIDENCE = 0.6  # ... which must find it again with this confidence
 FULL_HD = 1920 * 1080         # pixels; a larger picture is probably not a video frame, and always gets a closer look
@@ -189,6 +190,8 @@ def detect_with_ssd(image: Image, confidence: float) -> list[Found]:
     list of tuple
         (box, confidence) of each face, as `non_max_suppression` returns them.
     """
+    if confidence > USUAL_CONFIDENCE:         # fewer of the same faces: a higher minimum must not look for others
+        return [found for found in detect_with_ssd(image, USUAL_CONFIDENCE) if found[1] is not None and found[1] >= confidence]
     height, width = image.shape[:2]
     short, scale = min(height, width), SSD_SIDE / min(height, width)
     look_again = functools.cache(functools.partial(second_look, image))

@@ -443,7 +443,14 @@ def verdict(before: npt.ArrayLike, after: npt.ArrayLike) -> str:
     -------
     str
         Two sentences.
+
+    Raises
+    ------
+    ValueError
+        If there are no faces.
     """
+    if not len(np.atleast_1d(before)):
+        raise ValueError("no picture was held out, so there is nothing to compare: give about 80 pictures, or others to test on")
     only_before, only_after, p_value = paired_test(before, after)
     counts = (f"{only_after} of them are labelled correctly only by the new layer, and {only_before} only by the old one "
               f"(p = {p_value:.2g})")
@@ -652,6 +659,8 @@ def main() -> None:
         parser.error("--alpha must be between 0 (old weights) and 1 (new weights)")
     if args.alpha is not None and args.custom_classes:
         parser.error("--alpha needs the eight expressions: with --custom-classes there are no old weights")
+    if args.test and expand_home(args.test).resolve() == expand_home(args.pictures).resolve():
+        parser.error("--test is the same folder as --pictures: name a folder with pictures of other people")
     alpha = 1.0 if args.custom_classes else 0.5 if args.alpha is None else args.alpha
     try:
         classes = find_classes(args.pictures) if args.custom_classes else helpers.EMOTIONS

@@ -525,3 +525,14 @@ def test_the_command_adapts_the_given_network_and_alpha_0_changes_nothing(pictur
         done = run_main(adapt.main, "--pictures", pictures, "--model", other, "--alpha", alpha, "--out", tmp_path / "my.onnx")
         assert done.returncode == 0 and ("no longer be predicted" in done.stdout) == (alpha == "1")
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(adapt.last_layer(tmp_path / "my.onnx"), expected))
+
+
+def test_nothing_is_said_about_no_pictures():
+    with pytest.raises(ValueError, match="nothing to compare: give about 80 pictures"):
+        adapt.verdict([], [])
+
+
+def test_the_test_pictures_must_be_others(own_names, tmp_path):
+    done = run_main(adapt.main, "--pictures", own_names, "--test", own_names / ".." / own_names.name, "--out", tmp_path / "my.onnx")
+    assert done.returncode == 2 and "--test is the same folder as --pictures" in done.stderr
+    assert not (tmp_path / "my.onnx").exists()

@@ -499,3 +499,21 @@ def test_a_faint_face_that_the_second_look_finds_needs_the_given_confidence(conf
         (80, 80, 80, 80, 0.9) if least == detectors.SECOND_LOOK_CONFIDENCE else (100, 100, 80, 80, 0.3)])
     faces = helpers.detect_faces(np.zeros((300, 300, 3), np.uint8), confidence=confidence)
     assert faces == [{"box": [100, 100, 80, 80], "confidence": 0.9}] * count
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.81, 0.9, 0.99])
+def test_a_higher_minimum_confidence_finds_the_same_faces_or_fewer(confidence, pictures):
+    clock = np.full((400, 400, 3), 190, np.uint8)                     # found again, and with more confidence, in a closer look
+    cv2.circle(clock, (200, 200), 150, (245, 245, 245), cv2.FILLED)
+    cv2.circle(clock, (200, 200), 150, (40, 40, 40), 8)
+    for angle in np.radians(range(0, 360, 30)):
+        inner, outer = [(int(200 + r * np.sin(angle)), int(200 - r * np.cos(angle))) for r in (120, 138)]
+        cv2.line(clock, inner, outer, (40, 40, 40), 6)
+    cv2.line(clock, (200, 200), (140, 150), (40, 40, 40), 10)
+    cv2.line(clock, (200, 200), (270, 130), (40, 40, 40), 7)
+    clock = cv2.GaussianBlur(clock, (0, 0), 3)
+    pipeline = helpers.read_image(helpers.ROOT / "Media" / "pipeline.webp")
+    for image in (clock, pipeline, pictures["clip_doubtful"]):
+        usual = helpers.detect_faces(image)
+        assert usual and helpers.detect_faces(image, confidence=confidence) == [
+            face for face in usual if face["confidence"] >= confidence]

@@ -230,7 +230,7 @@ def play_window(source: PathLike | int, predict: Predict, *, mirror: bool = Fals
     meter, shown = FPSMeter(), False
     with Reader(source, realtime=True) as clip:
         if not can_open_window():
-            print("No window can be opened here: this computer has no display. Use play(), which shows the same in the notebook.")
+            print("No window can be opened here: this computer has no display. Use play(), which shows a clip in the notebook.")
             return
         try:
             for seconds, frame in clip:
