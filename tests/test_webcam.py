@@ -399,7 +399,7 @@ def test_a_dropped_picture_is_shown_upright_and_labelled(orientation, monkeypatc
     """6: the camera was held sideways, and the picture is stored like that."""
     helpers.init_emotion()
     shown = []
-    monkeypatch.setattr(helpers, "show", shown.append)
+    monkeypatch.setattr(helpers, "show", lambda image, **options: shown.append(image))
     picture = Image.open(ROOT / "Media" / "obama.jpg")
     exif, file = picture.getexif(), io.BytesIO()
     exif[0x0112] = orientation
@@ -429,7 +429,7 @@ def test_a_name_that_leads_out_of_the_folder_stays_inside(name, monkeypatch, tmp
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     helpers.init_emotion()
     shown = []
-    monkeypatch.setattr(helpers, "show", shown.append)
+    monkeypatch.setattr(helpers, "show", lambda image, **options: shown.append(image))
     give(webcam.upload_image(), name, JPEG)
     assert len(shown) == 1 and list(tmp_path.rglob("*")) == [tmp_path / "temporary"]
 
