@@ -255,6 +255,13 @@ class ResultStore:
         except sqlite3.Error as problem:
             raise self._explain(problem) from None
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Put the statements of a ``with`` block on the disk together; after an error, closing the store undoes them."""
+        self._execute("begin")
+        yield
+        self._execute("commit")
+
     def set_fact(self, name: str, value: str) -> None:
         """Store a fact about the whole run, such as the digest of an exported table."""
         self._execute("insert or replace into facts values (?, ?)", (name, value))
@@ -279,11 +286,10 @@ class ResultStore:
             JSON-serialisable data.
         """
         text = json.dumps(value)
-        self._execute("begin")
-        self._execute("insert or replace into results values (?, ?, ?, ?, ?)",
-                      (key, content_digest, settings, text, digest_of(key.hex(), content_digest, settings, text)))
-        self._execute("delete from started where key = ?", (key,))
-        self._execute("commit")
+        with self._transaction():
+            self._execute("insert or replace into results values (?, ?, ?, ?, ?)",
+                          (key, content_digest, settings, text, digest_of(key.hex(), content_digest, settings, text)))
+            self._execute("delete from started where key = ?", (key,))
 
     def all_keys(self) -> set[bytes]:
         """Return the keys of all results, and of those that were started."""
@@ -292,10 +298,9 @@ class ResultStore:
 
     def start(self, keys: Iterable[bytes]) -> None:
         """Record what is labelled next: until `keep` is called for a key, its copy may be an old one or a new one."""
-        self._execute("begin")
-        for key in keys:
-            self._execute("insert or ignore into started values (?)", (key,))
-        self._execute("commit")
+        with self._transaction():
+            for key in keys:
+                self._execute("insert or ignore into started values (?)", (key,))
 
     def started(self) -> set[bytes]:
         """Return the keys of which a run that ended early may have left a copy without a result."""
@@ -316,11 +321,10 @@ class ResultStore:
         gone = self.all_keys() - set(keys)
         for key in gone:
             remove(key)
-        self._execute("begin")
-        for key in gone:
-            self._execute("delete from results where key = ?", (key,))
-            self._execute("delete from started where key = ?", (key,))
-        self._execute("commit")
+        with self._transaction():
+            for key in gone:
+                self._execute("delete from results where key = ?", (key,))
+                self._execute("delete from started where key = ?", (key,))
 
 
 def cure(problem: BaseException) -> str:
